@@ -42,13 +42,19 @@ func (s *subscriber) request(ctx context.Context, r *ingestv1.SubscribeRequest) 
 	if err != nil {
 		return err
 	}
-	var gone []acked
+	// First those that are given up: a cursor in the same ack is often behind them.
+	for _, a := range all {
+		if a.givenUp != "" {
+			if err := s.giveUp(ctx, a); err != nil {
+				return err
+			}
+		}
+	}
 	s.mu.Lock()
 	n, unknown := 0, 0
 	for _, a := range all {
 		switch {
 		case a.givenUp != "":
-			gone = append(gone, a)
 			continue
 		case a.upTo > 0:
 			n += s.w.AckTo(a.upTo)
@@ -71,11 +77,6 @@ func (s *subscriber) request(ctx context.Context, r *ingestv1.SubscribeRequest) 
 	s.waiter.signal()
 	s.q.metrics.acked.Add(float64(n))
 	s.q.metrics.unknown.Add(float64(unknown))
-	for _, a := range gone {
-		if err := s.giveUp(ctx, a); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

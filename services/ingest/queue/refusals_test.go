@@ -208,3 +208,18 @@ func TestSubscribe_ExpiredPositionIsNeverAJump(t *testing.T) {
 		}
 	})
 }
+
+func TestAck_GivesUpWhatItsCursorReachesToo(t *testing.T) {
+	f := onEmbedded(t)
+	f.publish76()
+	r := f.replica(nil)
+	c := r.subscribe(fc76())
+	got := c.next(2)
+	c.send(&ingestv1.Ack{Cursor: got[1].GetCursor(), Events: []*ingestv1.EventAck{{Cursor: got[0].GetCursor(), GivenUp: &ingestv1.GivenUp{Reason: "never"}}}})
+	if ids := c.ids(2); ids != "N2 O2" {
+		t.Errorf("%q comes", ids)
+	}
+	if all := f.read(stream.EventsRejected, 1); len(all) != 1 {
+		t.Errorf("%d were given up", len(all))
+	}
+}

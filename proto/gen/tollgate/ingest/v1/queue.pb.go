@@ -347,7 +347,8 @@ type Ack struct {
 	// Events that wait for others of their subject were not sent. A cursor of an
 	// earlier stream of the subscription acknowledges its event alone.
 	Cursor string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Single events, at most 1,000.
+	// Single events, at most 1,000. Those that are given up are so also where the
+	// cursor reaches them.
 	Events        []*EventAck `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
