@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"strings"
@@ -264,8 +266,8 @@ func (r *replica) try(want *ingestv1.Subscription) (*consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Send(&ingestv1.SubscribeRequest{Request: &ingestv1.SubscribeRequest_Subscription{Subscription: want}}); err != nil {
-		return nil, err
+	if err := s.Send(&ingestv1.SubscribeRequest{Request: &ingestv1.SubscribeRequest_Subscription{Subscription: want}}); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err // with EOF, what is received has why
 	}
 	first, err := s.Recv()
 	if err != nil {
