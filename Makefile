@@ -83,9 +83,9 @@ test: ## everything, on real servers: unit tests, contract suites, simulations, 
 	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -count=1 -timeout 15m work
 
 .PHONY: test-clients
-test-clients: ## what needs other languages or servers than test does: Java clients against real Kafka and the embedded one, verifiers from npm and PyPI, Postfix; and what waits long
+test-clients: ## what needs other languages or servers than test does: Java clients against real Kafka and the embedded one, verifiers from npm and PyPI, Postfix, Flask; and what waits long
 	@$(REAPED) $(SERVERS_TOOL) need kafka javac npm python postfix; $(SERVERS_TOOL) up; \
-	TOLLGATE_REAL=1 TOLLGATE_TEST_CLIENTS=1 go test -count=1 -timeout 15m -run 'Clients?_|JavaClient|GoesAway' ./pkg/stream/... ./services/webhook ./services/email ./services/tollgate/allinone ./services/systemtest/scenario ./services/systemtest/docs | $(QUIET)
+	TOLLGATE_REAL=1 TOLLGATE_TEST_CLIENTS=1 go test -count=1 -timeout 15m -run 'Clients?_|JavaClient|GoesAway' ./pkg/stream/... ./services/webhook ./services/email ./services/provision ./services/tollgate/allinone ./services/systemtest/scenario ./services/systemtest/docs | $(QUIET)
 
 # Packages without tests are no news.
 QUIET = { grep -v 'no test files' || true; }
