@@ -28,21 +28,23 @@ type keys interface {
 	Claim(ctx context.Context, name, content, holder string, hold time.Duration) (state.Settlement, error)
 	Decide(ctx context.Context, name, holder string, answer []byte) (state.Settlement, error)
 	Release(ctx context.Context, name, holder string) error
-	MarkPublished(ctx context.Context, name string) error
+	MarkPublished(ctx context.Context, names ...string) error
 }
 
 // deciding serves ProvisioningService.
 type deciding struct {
 	provisionv1.UnimplementedProvisioningServiceServer
-	newest  func() *book
-	chain   *chain.Chain
-	asker   *asker
-	keys    keys
-	log     *executionLog
-	events  *publisher
-	clock   func() time.Time
-	logger  *zap.Logger
-	metrics *metrics
+	newest func() *book
+	chain  *chain.Chain
+	asker  *asker
+	keys   keys
+	marks  *marker
+	log    *executionLog
+	// ordered and unordered are the full names of the events' topics.
+	ordered, unordered string
+	clock              func() time.Time
+	logger             *zap.Logger
+	metrics            *metrics
 }
 
 const (
@@ -77,7 +79,9 @@ func (d *deciding) Decide(ctx context.Context, req *provisionv1.DecideRequest) (
 	}
 	defer func() { d.metrics.decided(err, time.Since(asked)) }()
 	if a.dryRun {
-		return d.ask(ctx, a, b, end)
+		r, executions, err := d.ask(ctx, a, b, end)
+		d.log.write(ctx, executions)
+		return r, err
 	}
 	holder := rand.Text()
 	for {
@@ -85,17 +89,20 @@ func (d *deciding) Decide(ctx context.Context, req *provisionv1.DecideRequest) (
 		if err != nil {
 			return nil, err
 		}
+		var executions []stream.Record
 		if stands == nil {
-			if stands, err = d.decide(ctx, a, b, holder, end); err != nil {
+			if stands, executions, err = d.decide(ctx, a, b, holder, end); err != nil {
+				d.log.write(ctx, executions)
 				return nil, err
 			}
 		} else {
 			d.metrics.repeated.Inc()
 		}
 		if stands != nil {
-			return d.settle(ctx, a, stands)
+			return d.settle(ctx, a, stands, executions)
 		}
 		// The claim was lost: another call asks meanwhile, or has decided.
+		d.log.write(ctx, executions)
 	}
 }
 
@@ -137,38 +144,41 @@ func stored(s state.Settlement, repeated bool) (*answer, error) {
 	return out, nil
 }
 
-// decide asks the handlers and stores what came of it. nil where the key was lost meanwhile.
-func (d *deciding) decide(ctx context.Context, a *action, b *book, holder string, end time.Time) (*answer, error) {
-	r, err := d.ask(ctx, a, b, end)
+// decide asks the handlers and stores what came of it. The answer is nil where the key was lost meanwhile; the executions are
+// those of the handlers that were asked, whatever else.
+func (d *deciding) decide(ctx context.Context, a *action, b *book, holder string, end time.Time) (*answer, []stream.Record, error) {
+	r, executions, err := d.ask(ctx, a, b, end)
 	if err != nil {
 		releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		defer cancel()
 		if err := d.keys.Release(releasing, a.key, holder); err != nil {
 			d.logger.Warn("idempotency key not given back, it is free after its time", zap.Error(err))
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	if r.GetDecision() == provisionv1.Decision_DECISION_ALLOW {
 		r.EventId = a.event.ID
 	}
 	encoded, err := proto.Marshal(r)
 	if err != nil {
-		return nil, fmt.Errorf("store the decision: %w", err)
+		return nil, executions, fmt.Errorf("store the decision: %w", err)
 	}
 	s, err := d.keys.Decide(ctx, a.key, holder, encoded)
 	switch {
 	case err != nil:
-		return nil, unavailable("the decision can't be stored: repeat the call with the same key", err)
+		return nil, executions, unavailable("the decision can't be stored: repeat the call with the same key", err)
 	case s.State == state.Lost:
-		return nil, nil
+		return nil, executions, nil
 	}
-	return stored(s, string(s.Answer) != string(encoded))
+	stands, err := stored(s, string(s.Answer) != string(encoded))
+	return stands, executions, err
 }
 
-// settle publishes an allowed action that is not known to be published, and answers.
-func (d *deciding) settle(ctx context.Context, a *action, stands *answer) (*provisionv1.DecideResponse, error) {
+// settle publishes an allowed action that is not known to be published, and with it the executions, and answers.
+func (d *deciding) settle(ctx context.Context, a *action, stands *answer, executions []stream.Record) (*provisionv1.DecideResponse, error) {
 	r := stands.response
 	if stands.published || r.GetDecision() != provisionv1.Decision_DECISION_ALLOW {
+		d.log.write(ctx, executions)
 		return r, nil
 	}
 	e := *a.event
@@ -178,30 +188,40 @@ func (d *deciding) settle(ctx context.Context, a *action, stands *answer) (*prov
 	}
 	// As it was decided, whoever publishes it: the record has the same bytes.
 	e.Data, e.Time, e.ReceivedAt = data, r.GetTime().AsTime(), r.GetTime().AsTime()
-	if err := d.events.publish(ctx, &e); err != nil {
+	record, err := d.record(&e)
+	if err != nil {
+		return nil, fmt.Errorf("publish the action: %w", err)
+	}
+	if err := d.log.writeBeside(ctx, record, executions); err != nil {
 		return nil, unavailable("the action is allowed, and whether its event is in the log is not known: repeat the call with the same key", err)
 	}
-	if err := d.keys.MarkPublished(ctx, a.key); err != nil {
-		// The next call with the key publishes the same record once more.
-		d.logger.Warn("idempotency key not marked as published", zap.Error(err))
-	}
+	d.marks.note(a.key)
 	return r, nil
 }
 
+// record is that of an event on the topic of its type.
+func (d *deciding) record(e *event.Event) (stream.Record, error) {
+	topic := d.ordered
+	if t, ok := event.Lookup(e.Type); ok && t.Queue == event.Unordered {
+		topic = d.unordered
+	}
+	return e.Record(topic)
+}
+
 // ask runs the chain of an action. The answer holds everything but the id of the event.
-func (d *deciding) ask(ctx context.Context, a *action, b *book, end time.Time) (*provisionv1.DecideResponse, error) {
+func (d *deciding) ask(ctx context.Context, a *action, b *book, end time.Time) (*provisionv1.DecideResponse, []stream.Record, error) {
 	handlers := b.chains[chainKey{a.event.Tenant, a.event.Type}]
 	got, err := d.chain.Run(ctx, d.asker.about(question{b, a.event, receiver.StageBefore}), handlers, a.event.Data, end)
 	var ours chain.Ours
 	switch {
 	case errors.As(err, &ours):
-		return nil, unavailable("a handler can't be asked from this machine", err)
+		return nil, nil, unavailable("a handler can't be asked from this machine", err)
 	case err != nil:
-		return nil, fmt.Errorf("ask handlers: %w", err)
+		return nil, nil, fmt.Errorf("ask handlers: %w", err)
 	}
 	d.metrics.asked(got)
-	d.log.write(ctx, a, b, got)
-	return response(got, a.event)
+	r, err := response(got, a.event)
+	return r, d.log.records(ctx, a, b, got), err
 }
 
 // response is the answer of a chain.
@@ -233,22 +253,4 @@ func timestamp(t time.Time) *timestamppb.Timestamp { return timestamppb.New(t) }
 
 func unavailable(text string, err error) error {
 	return fault.New(fault.Unavailable, reason.OutcomeUnknown, "%s: %w", text, err).After(time.Second)
-}
-
-// publisher puts events into the log.
-type publisher struct {
-	produce            func(ctx context.Context, records ...stream.Record) error
-	ordered, unordered string
-}
-
-func (p *publisher) publish(ctx context.Context, e *event.Event) error {
-	topic := p.ordered
-	if t, ok := event.Lookup(e.Type); ok && t.Queue == event.Unordered {
-		topic = p.unordered
-	}
-	r, err := e.Record(topic)
-	if err != nil {
-		return err //nolint:wrapcheck // the caller adds what it is of
-	}
-	return p.produce(ctx, r)
 }

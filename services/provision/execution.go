@@ -36,30 +36,57 @@ const (
 type executionLog struct {
 	topic   string
 	produce func(ctx context.Context, records ...stream.Record) error
+	results func(ctx context.Context, records ...stream.Record) ([]stream.ProduceResult, error)
 	log     *zap.Logger
 	metrics *metrics
 }
 
-// write puts the results of a chain into the log. It holds nothing up but the call that asked, and fails nothing: what is not
-// written is counted.
-func (l *executionLog) write(ctx context.Context, a *action, b *book, got *chain.Answer) {
-	records := make([]stream.Record, 0, len(got.Results))
+// records are the results of a chain as the log has them.
+func (l *executionLog) records(ctx context.Context, a *action, b *book, got *chain.Answer) []stream.Record {
+	records := make([]stream.Record, 0, len(got.Results)+1)
 	for i := range got.Results {
 		r, err := l.record(ctx, a, b, &got.Results[i])
 		if err != nil {
-			l.metrics.unlogged.Inc()
-			l.log.Error("execution not written", zap.Error(err))
+			l.lost(1, err)
 			continue
 		}
 		records = append(records, r)
 	}
-	if len(records) == 0 {
+	return records
+}
+
+// write puts executions into the log. It fails nothing: what is not written is counted.
+func (l *executionLog) write(ctx context.Context, executions []stream.Record) {
+	if len(executions) == 0 {
 		return
 	}
-	if err := l.produce(ctx, records...); err != nil {
-		l.metrics.unlogged.Add(float64(len(records)))
-		l.log.Warn("executions not written", zap.Int("count", len(records)), zap.Error(err))
+	if err := l.produce(ctx, executions...); err != nil {
+		l.lost(len(executions), err)
 	}
+}
+
+// writeBeside publishes a record, and executions in the same request; the error is of the record.
+func (l *executionLog) writeBeside(ctx context.Context, record stream.Record, executions []stream.Record) error {
+	results, err := l.results(ctx, append([]stream.Record{record}, executions...)...)
+	if err == nil {
+		return nil
+	}
+	lost := 0
+	var why error
+	for _, r := range results[1:] {
+		if r.Err != nil {
+			lost, why = lost+1, r.Err
+		}
+	}
+	if lost > 0 {
+		l.lost(lost, why)
+	}
+	return results[0].Err
+}
+
+func (l *executionLog) lost(n int, err error) {
+	l.metrics.unlogged.Add(float64(n))
+	l.log.Warn("executions not written", zap.Int("count", n), zap.Error(err))
 }
 
 func (l *executionLog) record(ctx context.Context, a *action, b *book, r *chain.Result) (stream.Record, error) {

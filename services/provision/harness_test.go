@@ -307,7 +307,8 @@ func (f *fixture) store() (*inRedis, error) {
 	return &inRedis{client, f.cfg.Redis.Prefix}, nil
 }
 
-// unpublish leaves a key as it is before its event was published.
+// unpublish leaves a key as it is before its event was published, once it is marked.
 func (s *inRedis) unpublish(ctx context.Context, name string) {
-	s.client.HDel(ctx, s.prefix+":key:"+name, "published")
+	for s.client.HDel(ctx, s.prefix+":key:"+name, "published").Val() == 0 && ctx.Err() == nil {
+	}
 }

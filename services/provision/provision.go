@@ -45,11 +45,14 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain,
 		return fmt.Errorf("open outbound connections: %w", err)
 	}
 	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, health: f.Health, log: f.Log}
+	marks := newMarker(f.Store.MarkPublished, f.Log)
 	provisionv1.RegisterProvisioningServiceServer(f.Server, &deciding{
-		newest: hooks.newest.Load, chain: asking, keys: f.Store, clock: f.Clock, logger: f.Log, metrics: metrics,
-		asker:  &asker{Client: receiver.Client{Pool: pool, Tokens: tokens}, scripts: cfg.Scripts, clock: f.Clock},
-		log:    &executionLog{topic: f.Client.Topic(stream.ProvisionExecutions), produce: f.Producer.Produce, log: f.Log, metrics: metrics},
-		events: &publisher{produce: f.Producer.Produce, ordered: f.Client.Topic(stream.EventsOrdered), unordered: f.Client.Topic(stream.EventsUnordered)},
+		newest: hooks.newest.Load, chain: asking, keys: f.Store, marks: marks, clock: f.Clock, logger: f.Log, metrics: metrics,
+		asker: &asker{Client: receiver.Client{Pool: pool, Tokens: tokens}, scripts: cfg.Scripts, clock: f.Clock},
+		log: &executionLog{
+			topic: f.Client.Topic(stream.ProvisionExecutions), produce: f.Producer.Produce, results: f.Producer.ProduceResults, log: f.Log, metrics: metrics,
+		},
+		ordered: f.Client.Topic(stream.EventsOrdered), unordered: f.Client.Topic(stream.EventsUnordered),
 	})
-	return daemon.RunAll(ctx, hooks.Run, f.Server.Serve)
+	return daemon.RunAll(ctx, hooks.Run, marks.Run, f.Server.Serve)
 }

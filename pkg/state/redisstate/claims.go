@@ -84,10 +84,14 @@ func (s *Store) Release(ctx context.Context, name, holder string) error {
 	return nil
 }
 
-// MarkPublished notes that the event of a decided key is in the log.
-func (s *Store) MarkPublished(ctx context.Context, name string) error {
-	if err := markPublished.Run(ctx, s.redis, []string{s.claimKey(name)}).Err(); err != nil {
-		return fmt.Errorf("mark idempotency key as published: %w", err)
+// MarkPublished notes that the events of decided keys are in the log.
+func (s *Store) MarkPublished(ctx context.Context, names ...string) error {
+	calls := s.redis.Pipeline()
+	for _, name := range names {
+		markPublished.Eval(ctx, calls, []string{s.claimKey(name)})
+	}
+	if _, err := calls.Exec(ctx); err != nil {
+		return fmt.Errorf("mark idempotency keys as published: %w", err)
 	}
 	return nil
 }

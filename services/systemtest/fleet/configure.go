@@ -34,6 +34,8 @@ func (f *Fleet) Configure(ctx context.Context, resources ...proto.Message) (int6
 			made, err = configv1.NewSmtpProfileServiceClient(conn).CreateSmtpProfile(ctx, &configv1.CreateSmtpProfileRequest{SmtpProfile: r})
 		case *configv1.Notification:
 			made, err = configv1.NewNotificationServiceClient(conn).CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: r})
+		case *configv1.Hook:
+			made, err = configv1.NewHookServiceClient(conn).CreateHook(ctx, &configv1.CreateHookRequest{Hook: r})
 		default:
 			err = fmt.Errorf("there is no resource %T", r)
 		}
