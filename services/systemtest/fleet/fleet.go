@@ -44,8 +44,6 @@ type Config struct {
 	Binaries string
 	// Memory is how many bytes a process may take; 0: what there is.
 	Memory int64
-	// Environment is of each process, beside what all have.
-	Environment []string
 }
 
 // Fleet is one installation.

@@ -80,7 +80,7 @@ func (m *Member) process(_ context.Context, file string) error {
 	}
 	cmd.Stdout, cmd.Stderr = m.log, m.log
 	// Not those of the caller's shell: they would change the configuration.
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC"}, m.fleet.cfg.Environment...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC"}
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -25,9 +25,6 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
-// memoryLimit is what deploy/docs/operate.md has for a configuration of this size.
-const memoryLimit = "GOMEMLIMIT=260MiB"
-
 // options of a whole benchmark.
 type options struct{ runs, tenants, notifications, endpoints, changes int }
 
@@ -89,7 +86,7 @@ func (b *bed) start(ctx context.Context, dir string) (err error) {
 	}
 	if b.fleet, err = fleet.Open(ctx, fleet.Config{
 		Brokers: []string{b.kafka.Address()}, Redis: b.redis.Address(), Postgres: b.postgres.Address(),
-		Dir: filepath.Join(dir, "fleet"), Partitions: 8, Binaries: binaries, Environment: []string{memoryLimit},
+		Dir: filepath.Join(dir, "fleet"), Partitions: 8, Binaries: binaries,
 	}); err != nil {
 		return err
 	}
@@ -228,7 +225,7 @@ func (b *bed) change(ctx context.Context) error {
 	}
 	slices.Sort(times)
 	p99 := times[(len(times)*99+99)/100-1]
-	note := fmt.Sprintf("%s; with "+memoryLimit+"; %d changes of one notification, one after the other, from the call until its record is in each of 8 partitions; half of them within %.0f ms",
+	note := fmt.Sprintf("%s; %d changes of one notification, one after the other, from the call until its record is in each of 8 partitions; half of them within %.0f ms",
 		b.size(), b.changes, figure.Median(times))
 	return errors.Join(
 		b.print(figure.Figure{Name: "config.change_p99_ms", Value: figure.Round(p99), Unit: "ms", Goal: 1000, Better: "lower", Note: note}),
@@ -247,7 +244,7 @@ func (b *bed) memory(members []*fleet.Member) error {
 		f.Runs = append(f.Runs, fmt.Sprintf("%s %.0f MB", m.Name, float64(n)/1e6))
 		f.Value = max(f.Value, float64(n))
 	}
-	f.Note = b.size() + "; with " + memoryLimit + "; the peak of the resident memory of the service that takes most, after the changes"
+	f.Note = b.size() + "; the peak of the resident memory of the service that takes most, after the changes"
 	f.Value = figure.Round(f.Value)
 	return b.print(f)
 }
