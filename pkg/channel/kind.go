@@ -22,6 +22,8 @@ type Resource interface {
 type Kind struct {
 	// Name is that of the message, and of the kind in documents; its gRPC service is named <Name>Service.
 	Name string
+	// Short is what people type instead.
+	Short string
 	// Field is the resource's field in requests. Violations begin with it.
 	Field string
 	// Label is the kind in sentences, One the same with its article.

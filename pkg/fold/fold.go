@@ -194,11 +194,8 @@ func (s *Subject[B]) Cancel(name string) {
 // Due is when the timer of that name is due.
 func (s *Subject[B]) Due(name string) (time.Time, bool) {
 	written, err := s.batch.memory.timers.Written(name)
-	if err != nil {
-		return time.Time{}, false // none can be set under that name
-	}
 	for _, t := range s.header.Timers {
-		if t.Name == written {
+		if err == nil && t.Name == written {
 			return time.UnixMilli(t.Due).UTC(), true
 		}
 	}

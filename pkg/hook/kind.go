@@ -16,7 +16,7 @@ var endpoints = webhook.Channel.Target
 
 // Kind is that of hooks.
 var Kind = &channel.Kind{
-	Name: "Hook", Field: "hook", Label: "hook", One: "a hook", Collection: Collection, Example: "check-credit",
+	Name: "Hook", Short: "hk", Field: "hook", Label: "hook", One: "a hook", Collection: Collection, Example: "check-credit",
 	New:      func() channel.Resource { return &configv1.Hook{} },
 	Validate: validate, ByTenant: []string{"http.url", "http.auth.oauth2.token_url"},
 	// Nothing that is planned depends on hooks.

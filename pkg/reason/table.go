@@ -74,6 +74,7 @@ var All = []Reason{
 	{"LEVEL_TOO_HIGH", Incident, "the state is of a newer binary: run that"},
 	{"LIMIT_REACHED", Decision, "the limit of the option is reached"},
 	{LimitRequired, Error | Rejected, "an option without a limit can't be active"},
+	{"LIST_TOO_LONG", Error, "more resources match than are put in order: name a tenant, filter, or list by name"},
 	{"LOG_ENDANGERED", Incident, "what is not worked yet is older than half of what the log keeps"},
 	{LogRecreated, Incident, "the log is not the one that the state is of"},
 	{"LOG_TIME_AHEAD", Incident, "a record is stamped far ahead of the log and of the clock; its partition waits until the time has come, or the record is left out"},

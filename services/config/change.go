@@ -257,6 +257,7 @@ func (s *service) violations(ctx context.Context, k *kind, q queries, d draft, i
 				return failed
 			}
 		}
+		validateLabels(&f, next)
 		s.validatePrefixes(&f, d)
 		if err := s.validatePublished(ctx, &f, d); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/config/difference"
 	"github.com/tollgate/tollgate/services/config/fieldmask"
+	"github.com/tollgate/tollgate/services/config/query"
 	"github.com/tollgate/tollgate/services/config/store"
 )
 
@@ -39,9 +40,9 @@ func (c *changeService) ListChanges(ctx context.Context, req *configv1.ListChang
 	}
 	size := int(req.GetPageSize())
 	if size == 0 {
-		size = defaultPage
+		size = query.DefaultPage
 	}
-	size = min(size, largestPage)
+	size = min(size, query.LargestPage)
 	entries, err := c.service.store.Changes(ctx, wanted, size+1)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/query"
 )
 
 // The services of all kinds have the same six methods. One implementation serves them by their descriptors: method names
@@ -41,7 +42,10 @@ var operations = map[string]func(r resources, ctx context.Context, q request, an
 		return r.get(ctx, q.text("name"))
 	},
 	"List": func(r resources, ctx context.Context, q request, answer protoreflect.Message) (proto.Message, error) {
-		page, next, err := r.list(ctx, q.text("parent"), int32(q.value("page_size").Int()), q.text("page_token"), q.flag("show_deleted"))
+		page, next, err := r.list(ctx, query.Listing{
+			Parent: q.text("parent"), Size: int32(q.value("page_size").Int()), Token: q.text("page_token"),
+			Filter: q.text("filter"), OrderBy: q.text("order_by"), Deleted: q.flag("show_deleted"),
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/services/config/fieldmask"
+	"github.com/tollgate/tollgate/services/config/query"
 )
 
 // resources are the six methods of one kind.
@@ -41,72 +41,53 @@ func (r resources) get(ctx context.Context, name string) (resource, error) {
 	return shown, withHealth(ctx, r.service.store.Reader, r.kind, shown)
 }
 
-const (
-	defaultPage = 100
-	largestPage = 1000
-	maxToken    = 512 // bytes of a name
-)
-
 // list answers one page and the token of the next.
-func (r resources) list(ctx context.Context, parent string, size int32, token string, deleted bool) ([]resource, string, error) {
+func (r resources) list(ctx context.Context, l query.Listing) ([]resource, string, error) {
 	var f fault.Violations
-	prefix := "tenants/"
-	fixed := parent == "" && r.kind.builtIn != nil
-	if !fixed && r.kind != tenantKind && parent != "tenants/-" {
-		if id, ok := strings.CutPrefix(parent, "tenants/"); !ok || !idPattern.MatchString(id) {
-			f.Add("parent", "must look like tenants/{tenant}, or be tenants/- for all, not %q", cut(parent))
+	from := r.stored("tenants/", l.Deleted)
+	switch {
+	case l.Parent == "" && r.kind.builtIn != nil:
+		from = r.kind.fixed
+	case r.kind != tenantKind && l.Parent != "tenants/-":
+		if id, ok := strings.CutPrefix(l.Parent, "tenants/"); !ok || !idPattern.MatchString(id) {
+			f.Add("parent", "must look like tenants/{tenant}, or be tenants/- for all, not %q", cut(l.Parent))
 		}
-		prefix = parent + "/"
+		from = r.stored(l.Parent+"/", l.Deleted)
 	}
-	if size < 0 {
-		f.Add("page_size", "must not be negative")
-	}
-	after, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(after) > maxToken {
-		f.Add("page_token", "must be the next_page_token of an answer")
-	}
+	q := query.Read(r.kind.make().ProtoReflect().Descriptor(), l, &f)
 	if err := f.Err(reason.RequestInvalid); err != nil {
 		return nil, "", err
 	}
-	if size == 0 {
-		size = defaultPage
-	}
-	limit := int(min(size, largestPage))
-	if fixed {
-		page, next := r.kind.page(string(after), limit)
-		return page, next, nil
-	}
-	rows, err := r.service.store.List(ctx, r.kind.name, prefix, string(after), deleted, limit+1)
-	if err != nil {
-		return nil, "", err
-	}
-	next := ""
-	if len(rows) > limit {
-		rows = rows[:limit]
-		next = base64.RawURLEncoding.EncodeToString([]byte(rows[limit-1].Name))
-	}
-	out := make([]resource, len(rows))
-	for i, row := range rows {
-		found, err := r.kind.decode(row)
-		if err != nil {
-			return nil, "", err
-		}
-		out[i] = r.service.shown(r.kind, found)
-	}
-	return out, next, withHealth(ctx, r.service.store.Reader, r.kind, out...)
+	return q.Page(ctx, from)
 }
 
-// page is one of the built-in resources behind a name.
-func (k *kind) page(after string, limit int) (page []resource, next string) {
+// stored are those of the kind whose names have a prefix.
+func (r resources) stored(prefix string, deleted bool) query.Source {
+	return func(ctx context.Context, after string, n int) ([]resource, error) {
+		rows, err := r.service.store.List(ctx, r.kind.name, prefix, after, deleted, n)
+		if err != nil {
+			return nil, err
+		}
+		out := make([]resource, len(rows))
+		for i, row := range rows {
+			found, err := r.kind.decode(row)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = r.service.shown(r.kind, found)
+		}
+		return out, withHealth(ctx, r.service.store.Reader, r.kind, out...)
+	}
+}
+
+// fixed are the built-in ones of the kind.
+func (k *kind) fixed(_ context.Context, after string, n int) ([]resource, error) {
 	all := k.builtIn()
 	i, found := slices.BinarySearchFunc(all, after, func(one resource, name string) int { return strings.Compare(one.GetName(), name) })
 	if found {
 		i++
 	}
-	if all = all[i:]; len(all) > limit {
-		return all[:limit], base64.RawURLEncoding.EncodeToString([]byte(all[limit-1].GetName()))
-	}
-	return all, ""
+	return all[i:min(len(all), i+n)], nil
 }
 
 func (r resources) create(ctx context.Context, given resource, validateOnly bool) (resource, error) {

@@ -20,7 +20,7 @@ const collection = "smtpProfiles"
 
 // profiles are the targets of e-mail.
 var profiles = &channel.Kind{
-	Name: "SmtpProfile", Field: "smtp_profile", Label: "SMTP profile", One: "an SMTP profile", Collection: collection, Example: "billing",
+	Name: "SmtpProfile", Short: "smtp", Field: "smtp_profile", Label: "SMTP profile", One: "an SMTP profile", Collection: collection, Example: "billing",
 	InUse:    "SMTP_PROFILE_IN_USE",
 	New:      func() channel.Resource { return &configv1.SmtpProfile{} },
 	Validate: validate, ByTenant: []string{"host", "port"},

@@ -27,7 +27,7 @@ const collection = "endpoints"
 
 // endpoints are the targets of webhooks.
 var endpoints = &channel.Kind{
-	Name: "Endpoint", Field: "endpoint", Label: "endpoint", One: "an endpoint", Collection: collection, Example: "crm",
+	Name: "Endpoint", Short: "ep", Field: "endpoint", Label: "endpoint", One: "an endpoint", Collection: collection, Example: "crm",
 	InUse:    "ENDPOINT_IN_USE",
 	New:      func() channel.Resource { return &configv1.Endpoint{} },
 	Validate: validate, ByTenant: []string{"url", "auth.oauth2.token_url"},

@@ -19,7 +19,10 @@ type applyCommand struct {
 	Tenant  string   `help:"With --profile: the tenant." placeholder:"ID"`
 	Class   string   `help:"With --profile: the class of service, new or there already, whose other options stay as they are." placeholder:"ID"`
 	DryRun  bool     `help:"Change nothing, show what would change."`
-	Address string   `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
+	// Prune and Label: what has the labels and is no document is deleted.
+	Prune   bool              `help:"Delete what has the labels, is of a tenant of the documents, and is none of them."`
+	Label   map[string]string `short:"l" help:"With --prune: a label that each document has; several for several." placeholder:"KEY=VALUE"`
+	Address string            `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 }
 
 // Help is shown below the flags.
@@ -28,6 +31,9 @@ func (applyCommand) Help() string {
 fields; --- separates documents in a file. Where a document is invalid, nothing is changed and all violations are
 reported at once. Applying the same again changes nothing.
 
+With --prune what has the labels is deleted where it is no document any more, those that name others first; tenants never are.
+--dry-run shows what would be. What is deleted can be brought back for 30 days.
+
 With --profile a class of service gets the safeguard that a law or a practice requires.
 
 Example:
@@ -35,6 +41,8 @@ Example:
     tollgate apply -f acme.yaml --dry-run
 
     tollgate apply -f acme.yaml
+
+    tollgate apply -f acme/ --prune -l managed-by=git --dry-run
 
     tollgate get endpoints --tenant acme -o yaml | tollgate apply -f - --dry-run
 
@@ -45,6 +53,9 @@ Example:
 func (c applyCommand) Run(ctx context.Context, streams command.Streams) error {
 	if ofProfiles := len(c.Profile) > 0; ofProfiles != (c.Tenant != "") || ofProfiles != (c.Class != "") {
 		return command.UsageError("--profile, --tenant and --class go together")
+	}
+	if c.Prune != (len(c.Label) > 0) || c.Prune && len(c.Profile) > 0 {
+		return command.UsageError("--prune and --label go together, beside --file")
 	}
 	var documents []manifest.Document
 	var err error
@@ -65,6 +76,9 @@ func (c applyCommand) Run(ctx context.Context, streams command.Streams) error {
 			return fmt.Errorf("configuration service at %s: %w", c.Address, err)
 		}
 	}
+	if c.Prune {
+		unread = append(unread, manifest.Unlabelled(documents, c.Label)...)
+	}
 	if len(unread) > 0 {
 		// The violations of the others are reported too, where the service can be reached.
 		var wrong manifest.Violations
@@ -78,6 +92,11 @@ func (c applyCommand) Run(ctx context.Context, streams command.Streams) error {
 		do = manifest.Plan
 	}
 	outcomes, err := do(ctx, conn, documents)
+	if c.Prune && err == nil {
+		var pruned []manifest.Outcome
+		pruned, err = manifest.Prune(ctx, conn, documents, c.Label, c.DryRun)
+		outcomes = append(outcomes, pruned...)
+	}
 	var wrong manifest.Violations
 	if errors.As(err, &wrong) {
 		err = wrong.Sorted()

@@ -75,7 +75,7 @@ func (c endpointHealth) Run(ctx context.Context, streams command.Streams) error 
 	defer command.Close(conn)
 	var rows []healthRow
 	if c.Name == "" {
-		all, err := manifest.List(ctx, conn, kindEndpoint, c.Tenant)
+		all, err := manifest.List(ctx, conn, kindEndpoint, c.Tenant, manifest.Query{})
 		if err != nil {
 			return explained("configuration", c.Address, err)
 		}

@@ -44,7 +44,10 @@ func (r Resources) named(typed string) (kind, name string, err error) {
 // getCommand shows configuration.
 type getCommand struct {
 	Resources
-	Name string `arg:"" optional:"" help:"Full name, or the id beside --tenant; all of the tenant without it."`
+	Name    string            `arg:"" optional:"" help:"Full name, or the id beside --tenant; all of the tenant without it."`
+	Label   map[string]string `short:"l" help:"Only those with this label; several for several." placeholder:"KEY=VALUE"`
+	Filter  string            `help:"Only those for which this holds: fields and labels that equal a value, joined by AND." placeholder:"FILTER"`
+	OrderBy string            `name:"order-by" help:"Fields to order by, each with desc behind it where it descends; by name by default." placeholder:"FIELDS"`
 	command.Listing
 }
 
@@ -59,6 +62,8 @@ Example:
 
     tollgate get ClassOfService gold --tenant acme -o yaml
 
+    tollgate get endpoints --tenant acme -l team=billing --filter 'paused = true' --order-by 'metadata.update_time desc'
+
     tollgate get eventtypes usage.charged`
 }
 
@@ -68,6 +73,8 @@ func (c getCommand) AfterApply() error {
 	switch {
 	case err != nil:
 		return err
+	case c.Name != "" && (len(c.Label) > 0 || c.Filter != "" || c.OrderBy != ""):
+		return command.UsageError("--label, --filter and --order-by are for lists, not beside NAME")
 	case c.Name != "":
 		_, _, err = c.named(c.Name)
 		return err
@@ -90,7 +97,7 @@ func (c getCommand) Run(ctx context.Context, streams command.Streams) error {
 	defer command.Close(conn)
 	var all []manifest.Resource
 	if c.Name == "" {
-		all, err = manifest.List(ctx, conn, kind, c.Tenant)
+		all, err = manifest.List(ctx, conn, kind, c.Tenant, manifest.Query{Filter: manifest.WithLabels(c.Label, c.Filter), OrderBy: c.OrderBy})
 	} else {
 		var name string
 		if _, name, err = c.named(c.Name); err != nil {

@@ -25,8 +25,10 @@ func (k *kind) put(ctx context.Context, conn *grpc.ClientConn, r Resource, valid
 }
 
 // list is one page of those below parent, and where the next begins.
-func (k *kind) list(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error) {
-	answer, err := k.call(ctx, conn, "List", fields{"parent": parent, "page_size": int32(pageSize), "page_token": page})
+func (k *kind) list(ctx context.Context, conn *grpc.ClientConn, parent string, q Query, page string) ([]Resource, string, error) {
+	answer, err := k.call(ctx, conn, "List", fields{
+		"parent": parent, "page_size": int32(pageSize), "page_token": page, "filter": q.Filter, "order_by": q.OrderBy,
+	})
 	if err != nil {
 		return nil, "", err
 	}
@@ -45,8 +47,8 @@ func (k *kind) list(ctx context.Context, conn *grpc.ClientConn, parent, page str
 	return all, next, nil
 }
 
-func (k *kind) remove(ctx context.Context, conn *grpc.ClientConn, name string, force bool) (Resource, error) {
-	return k.one(ctx, conn, "Delete", fields{"name": name, "force": force})
+func (k *kind) remove(ctx context.Context, conn *grpc.ClientConn, name, etag string, force bool) (Resource, error) {
+	return k.one(ctx, conn, "Delete", fields{"name": name, "etag": etag, "force": force})
 }
 
 // one is a call that answers the resource.

@@ -35,9 +35,11 @@ func (k *kind) plural() string {
 	return parts[len(parts)-2]
 }
 
-// called reports whether a person who typed this means the kind; capitals make no difference.
+// called reports whether a person who typed this means the kind; capitals make no difference, and neither do "-" and "_"
+// between words.
 func (k *kind) called(typed string) bool {
-	return strings.EqualFold(typed, k.name) || strings.EqualFold(typed, k.plural()) || k.short != "" && strings.EqualFold(typed, k.short)
+	typed = strings.NewReplacer("-", "", "_", "").Replace(typed)
+	return strings.EqualFold(typed, k.name) || strings.EqualFold(typed, k.plural()) || strings.EqualFold(typed, k.short)
 }
 
 // Kinds that are named elsewhere too.
@@ -67,7 +69,7 @@ func tenantDefaults() []string {
 var kinds = func() []*kind {
 	all := []*kind{
 		{
-			name: tenantName, field: "tenant", example: "tenants/acme", others: tenantDefaults(),
+			name: tenantName, short: "tn", field: "tenant", example: "tenants/acme", others: tenantDefaults(),
 			make: func() Resource { return &configv1.Tenant{} },
 		},
 		{
@@ -77,24 +79,24 @@ var kinds = func() []*kind {
 	}
 	for _, k := range table.Kinds() {
 		all = append(all, &kind{
-			name: k.Name, field: k.Field, example: "tenants/acme/" + k.Collection + "/" + k.Example, others: k.ByTenant, make: k.New,
+			name: k.Name, short: k.Short, field: k.Field, example: "tenants/acme/" + k.Collection + "/" + k.Example, others: k.ByTenant, make: k.New,
 		})
 	}
 	all = append(all, &kind{
-		name: "User", field: "user", example: "tenants/acme/users/jane",
+		name: "User", short: "usr", field: "user", example: "tenants/acme/users/jane",
 		make: func() Resource { return &configv1.User{} },
 	}, &kind{
 		name: "ApiKey", short: "key", field: "api_key", example: "tenants/acme/apiKeys/erp",
 		make: func() Resource { return &configv1.ApiKey{} },
 	}, &kind{
-		name: "Suppression", field: "suppression", example: "tenants/acme/suppressions/jane%40example.com",
+		name: "Suppression", short: "sup", field: "suppression", example: "tenants/acme/suppressions/jane%40example.com",
 		make: func() Resource { return &configv1.Suppression{} },
 	})
 	return append(all, &kind{
 		name: eventTypeName, short: "type", field: "event_type", example: "tenants/acme/eventTypes/acme_order.placed", builtIn: catalog.Collection,
 		make: func() Resource { return &configv1.EventType{} },
 	}, &kind{
-		name: notificationName, field: "notification", example: "tenants/acme/notifications/data-alert",
+		name: notificationName, short: "note", field: "notification", example: "tenants/acme/notifications/data-alert",
 		make: func() Resource { return &configv1.Notification{} },
 	})
 }()
@@ -121,9 +123,7 @@ func KindNames() []string {
 func KindList() string {
 	names := KindNames()
 	for i, k := range kinds {
-		if k.short != "" {
-			names[i] += " (" + k.short + ")"
-		}
+		names[i] += " (" + k.short + ")"
 	}
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " or " + names[last]

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -55,9 +57,24 @@ func Get(ctx context.Context, conn *grpc.ClientConn, kind, name string) (Resourc
 // HasBuiltIn reports whether there are resources of a kind that belong to no tenant, beside the tenants.
 func HasBuiltIn(kind string) bool { return kindOf(kind).builtIn != "" }
 
-// List reads all of a kind, in the order of their names: those that every installation has, then those of a tenant, or the
+// Query is what a list is of; its zero value is everything, in the order of names.
+type Query struct{ Filter, OrderBy string }
+
+// WithLabels is a filter for labels, beside another one that may be empty.
+func WithLabels(labels map[string]string, filter string) string {
+	terms := []string{}
+	if filter != "" {
+		terms = append(terms, filter)
+	}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		terms = append(terms, fmt.Sprintf("labels.%s = %q", key, labels[key]))
+	}
+	return strings.Join(terms, " AND ")
+}
+
+// List reads all of a kind: those that every installation has, then those of a tenant, or the
 // tenants.
-func List(ctx context.Context, conn *grpc.ClientConn, kind, tenant string) (all []Resource, err error) {
+func List(ctx context.Context, conn *grpc.ClientConn, kind, tenant string, q Query) (all []Resource, err error) {
 	k := kindOf(kind)
 	parents := []string{"tenants/" + tenant}
 	if k.builtIn != "" {
@@ -68,7 +85,7 @@ func List(ctx context.Context, conn *grpc.ClientConn, kind, tenant string) (all 
 	for _, parent := range parents {
 		for page, first := "", true; first || page != ""; first = false {
 			var some []Resource
-			if some, page, err = k.list(ctx, conn, parent, page); err != nil {
+			if some, page, err = k.list(ctx, conn, parent, q, page); err != nil {
 				return nil, err
 			}
 			all = append(all, some...)
@@ -80,7 +97,7 @@ func List(ctx context.Context, conn *grpc.ClientConn, kind, tenant string) (all 
 // Delete deletes one resource; it can be undeleted for 30 days. A class of service, which subscribers may have, is
 // deleted only with force.
 func Delete(ctx context.Context, conn *grpc.ClientConn, kind, name string, force bool) (Resource, error) {
-	return kindOf(kind).remove(ctx, conn, name, force)
+	return kindOf(kind).remove(ctx, conn, name, "", force)
 }
 
 // Write writes resources as documents, as Read reads them. Secrets are masked, as the service shows them.

@@ -210,7 +210,10 @@ type ApiKey struct {
 	Secret string `protobuf:"bytes,10,opt,name=secret,proto3" json:"secret,omitempty"`
 	// SHA-256 of the secret. Set by the server; only in snapshots for services of
 	// this installation.
-	SecretHash    []byte `protobuf:"bytes,11,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	SecretHash []byte `protobuf:"bytes,11,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -322,6 +325,13 @@ func (x *ApiKey) GetSecretHash() []byte {
 	return nil
 }
 
+func (x *ApiKey) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // QueueGrant is one entity of the catalog of events, and which of its types the
 // key may read: each type has exactly one operation.
 type QueueGrant struct {
@@ -381,7 +391,7 @@ var File_tollgate_config_v1_api_key_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_api_key_proto_rawDesc = "" +
 	"\n" +
-	" tollgate/config/v1/api_key.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tollgate/config/v1/resources.proto\"\x96\x04\n" +
+	" tollgate/config/v1/api_key.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tollgate/config/v1/resources.proto\"\xa7\x05\n" +
 	"\x06ApiKey\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -396,7 +406,11 @@ const file_tollgate_config_v1_api_key_proto_rawDesc = "" +
 	"\x06secret\x18\n" +
 	" \x01(\tB\a\xbaH\x04r\x02(dR\x06secret\x12(\n" +
 	"\vsecret_hash\x18\v \x01(\fB\a\xbaH\x04z\x02\x18 R\n" +
-	"secretHash\"{\n" +
+	"secretHash\x12T\n" +
+	"\x06labels\x18\x1e \x03(\v2&.tollgate.config.v1.ApiKey.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"{\n" +
 	"\n" +
 	"QueueGrant\x12\x1f\n" +
 	"\x06entity\x18\x01 \x01(\tB\a\xbaH\x04r\x02(?R\x06entity\x12L\n" +
@@ -441,26 +455,28 @@ func file_tollgate_config_v1_api_key_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_config_v1_api_key_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tollgate_config_v1_api_key_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_tollgate_config_v1_api_key_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_tollgate_config_v1_api_key_proto_goTypes = []any{
 	(ApiKeyScope)(0),              // 0: tollgate.config.v1.ApiKeyScope
 	(QueueOperation)(0),           // 1: tollgate.config.v1.QueueOperation
 	(*ApiKey)(nil),                // 2: tollgate.config.v1.ApiKey
 	(*QueueGrant)(nil),            // 3: tollgate.config.v1.QueueGrant
-	(*Metadata)(nil),              // 4: tollgate.config.v1.Metadata
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	nil,                           // 4: tollgate.config.v1.ApiKey.LabelsEntry
+	(*Metadata)(nil),              // 5: tollgate.config.v1.Metadata
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_tollgate_config_v1_api_key_proto_depIdxs = []int32{
-	4, // 0: tollgate.config.v1.ApiKey.metadata:type_name -> tollgate.config.v1.Metadata
+	5, // 0: tollgate.config.v1.ApiKey.metadata:type_name -> tollgate.config.v1.Metadata
 	0, // 1: tollgate.config.v1.ApiKey.scopes:type_name -> tollgate.config.v1.ApiKeyScope
-	5, // 2: tollgate.config.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
+	6, // 2: tollgate.config.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
 	3, // 3: tollgate.config.v1.ApiKey.queue_grants:type_name -> tollgate.config.v1.QueueGrant
-	1, // 4: tollgate.config.v1.QueueGrant.operations:type_name -> tollgate.config.v1.QueueOperation
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 4: tollgate.config.v1.ApiKey.labels:type_name -> tollgate.config.v1.ApiKey.LabelsEntry
+	1, // 5: tollgate.config.v1.QueueGrant.operations:type_name -> tollgate.config.v1.QueueOperation
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_api_key_proto_init() }
@@ -475,7 +491,7 @@ func file_tollgate_config_v1_api_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_api_key_proto_rawDesc), len(file_tollgate_config_v1_api_key_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

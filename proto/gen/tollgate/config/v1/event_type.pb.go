@@ -248,7 +248,10 @@ type EventType struct {
 	Example string `protobuf:"bytes,11,opt,name=example,proto3" json:"example,omitempty"`
 	// Full name of the Protobuf message of the data: google.protobuf.Struct of
 	// types that a tenant declares. Set by the server.
-	DataMessage   string `protobuf:"bytes,12,opt,name=data_message,json=dataMessage,proto3" json:"data_message,omitempty"`
+	DataMessage string `protobuf:"bytes,12,opt,name=data_message,json=dataMessage,proto3" json:"data_message,omitempty"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -365,6 +368,13 @@ func (x *EventType) GetDataMessage() string {
 		return x.DataMessage
 	}
 	return ""
+}
+
+func (x *EventType) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 // EventField is a field of an event's data, or of an object in it.
@@ -606,7 +616,7 @@ var File_tollgate_config_v1_event_type_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_event_type_proto_rawDesc = "" +
 	"\n" +
-	"#tollgate/config/v1/event_type.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\"tollgate/config/v1/resources.proto\"\xbd\x04\n" +
+	"#tollgate/config/v1/event_type.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\"tollgate/config/v1/resources.proto\"\xd1\x05\n" +
 	"\tEventType\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12*\n" +
@@ -622,7 +632,11 @@ const file_tollgate_config_v1_event_type_proto_rawDesc = "" +
 	"\x06tokens\x18\n" +
 	" \x03(\v2\x1e.tollgate.config.v1.EventTokenB\t\xbaH\x06\x92\x01\x03\x10\x90\x03R\x06tokens\x12#\n" +
 	"\aexample\x18\v \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10R\aexample\x12+\n" +
-	"\fdata_message\x18\f \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\vdataMessage\"\xf5\x03\n" +
+	"\fdata_message\x18\f \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\vdataMessage\x12W\n" +
+	"\x06labels\x18\x1e \x03(\v2).tollgate.config.v1.EventType.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf5\x03\n" +
 	"\n" +
 	"EventField\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(?R\x04name\x121\n" +
@@ -691,7 +705,7 @@ func file_tollgate_config_v1_event_type_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_config_v1_event_type_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tollgate_config_v1_event_type_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_tollgate_config_v1_event_type_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_tollgate_config_v1_event_type_proto_goTypes = []any{
 	(EventOperation)(0), // 0: tollgate.config.v1.EventOperation
 	(EventQueue)(0),     // 1: tollgate.config.v1.EventQueue
@@ -699,21 +713,23 @@ var file_tollgate_config_v1_event_type_proto_goTypes = []any{
 	(*EventType)(nil),   // 3: tollgate.config.v1.EventType
 	(*EventField)(nil),  // 4: tollgate.config.v1.EventField
 	(*EventToken)(nil),  // 5: tollgate.config.v1.EventToken
-	(*Metadata)(nil),    // 6: tollgate.config.v1.Metadata
+	nil,                 // 6: tollgate.config.v1.EventType.LabelsEntry
+	(*Metadata)(nil),    // 7: tollgate.config.v1.Metadata
 }
 var file_tollgate_config_v1_event_type_proto_depIdxs = []int32{
-	6, // 0: tollgate.config.v1.EventType.metadata:type_name -> tollgate.config.v1.Metadata
+	7, // 0: tollgate.config.v1.EventType.metadata:type_name -> tollgate.config.v1.Metadata
 	0, // 1: tollgate.config.v1.EventType.operation:type_name -> tollgate.config.v1.EventOperation
 	1, // 2: tollgate.config.v1.EventType.queue:type_name -> tollgate.config.v1.EventQueue
 	4, // 3: tollgate.config.v1.EventType.fields:type_name -> tollgate.config.v1.EventField
 	5, // 4: tollgate.config.v1.EventType.tokens:type_name -> tollgate.config.v1.EventToken
-	2, // 5: tollgate.config.v1.EventField.kind:type_name -> tollgate.config.v1.FieldKind
-	4, // 6: tollgate.config.v1.EventField.fields:type_name -> tollgate.config.v1.EventField
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 5: tollgate.config.v1.EventType.labels:type_name -> tollgate.config.v1.EventType.LabelsEntry
+	2, // 6: tollgate.config.v1.EventField.kind:type_name -> tollgate.config.v1.FieldKind
+	4, // 7: tollgate.config.v1.EventField.fields:type_name -> tollgate.config.v1.EventField
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_event_type_proto_init() }
@@ -729,7 +745,7 @@ func file_tollgate_config_v1_event_type_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_event_type_proto_rawDesc), len(file_tollgate_config_v1_event_type_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

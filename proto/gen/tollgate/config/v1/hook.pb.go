@@ -209,7 +209,10 @@ type Hook struct {
 	//
 	//	*Hook_Http
 	//	*Hook_Script
-	Handler       isHook_Handler `protobuf_oneof:"handler"`
+	Handler isHook_Handler `protobuf_oneof:"handler"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -342,6 +345,13 @@ func (x *Hook) GetScript() *ScriptHandler {
 		if x, ok := x.Handler.(*Hook_Script); ok {
 			return x.Script
 		}
+	}
+	return nil
+}
+
+func (x *Hook) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -518,7 +528,7 @@ var File_tollgate_config_v1_hook_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_hook_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtollgate/config/v1/hook.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\"tollgate/config/v1/resources.proto\"\x8d\x05\n" +
+	"\x1dtollgate/config/v1/hook.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\"tollgate/config/v1/resources.proto\"\x9c\x06\n" +
 	"\x04Hook\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -535,7 +545,11 @@ const file_tollgate_config_v1_hook_proto_rawDesc = "" +
 	" \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\xc8\x01R\tmayChange\x12 \n" +
 	"\vconcurrency\x18\v \x01(\x05R\vconcurrency\x125\n" +
 	"\x04http\x18\f \x01(\v2\x1f.tollgate.config.v1.HttpHandlerH\x00R\x04http\x12;\n" +
-	"\x06script\x18\r \x01(\v2!.tollgate.config.v1.ScriptHandlerH\x00R\x06scriptB\t\n" +
+	"\x06script\x18\r \x01(\v2!.tollgate.config.v1.ScriptHandlerH\x00R\x06script\x12R\n" +
+	"\x06labels\x18\x1e \x03(\v2$.tollgate.config.v1.Hook.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
 	"\ahandler\"\xbc\x02\n" +
 	"\vHttpHandler\x12\x1a\n" +
 	"\x03url\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x03url\x126\n" +
@@ -578,7 +592,7 @@ func file_tollgate_config_v1_hook_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_config_v1_hook_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tollgate_config_v1_hook_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_tollgate_config_v1_hook_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_tollgate_config_v1_hook_proto_goTypes = []any{
 	(HttpMethod)(0),             // 0: tollgate.config.v1.HttpMethod
 	(HookStatus)(0),             // 1: tollgate.config.v1.HookStatus
@@ -586,26 +600,28 @@ var file_tollgate_config_v1_hook_proto_goTypes = []any{
 	(*Hook)(nil),                // 3: tollgate.config.v1.Hook
 	(*HttpHandler)(nil),         // 4: tollgate.config.v1.HttpHandler
 	(*ScriptHandler)(nil),       // 5: tollgate.config.v1.ScriptHandler
-	(*Metadata)(nil),            // 6: tollgate.config.v1.Metadata
-	(*durationpb.Duration)(nil), // 7: google.protobuf.Duration
-	(*CustomHeader)(nil),        // 8: tollgate.config.v1.CustomHeader
-	(*EndpointAuth)(nil),        // 9: tollgate.config.v1.EndpointAuth
+	nil,                         // 6: tollgate.config.v1.Hook.LabelsEntry
+	(*Metadata)(nil),            // 7: tollgate.config.v1.Metadata
+	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
+	(*CustomHeader)(nil),        // 9: tollgate.config.v1.CustomHeader
+	(*EndpointAuth)(nil),        // 10: tollgate.config.v1.EndpointAuth
 }
 var file_tollgate_config_v1_hook_proto_depIdxs = []int32{
-	6, // 0: tollgate.config.v1.Hook.metadata:type_name -> tollgate.config.v1.Metadata
-	1, // 1: tollgate.config.v1.Hook.status:type_name -> tollgate.config.v1.HookStatus
-	7, // 2: tollgate.config.v1.Hook.timeout:type_name -> google.protobuf.Duration
-	2, // 3: tollgate.config.v1.Hook.failure_policy:type_name -> tollgate.config.v1.FailurePolicy
-	4, // 4: tollgate.config.v1.Hook.http:type_name -> tollgate.config.v1.HttpHandler
-	5, // 5: tollgate.config.v1.Hook.script:type_name -> tollgate.config.v1.ScriptHandler
-	0, // 6: tollgate.config.v1.HttpHandler.method:type_name -> tollgate.config.v1.HttpMethod
-	8, // 7: tollgate.config.v1.HttpHandler.headers:type_name -> tollgate.config.v1.CustomHeader
-	9, // 8: tollgate.config.v1.HttpHandler.auth:type_name -> tollgate.config.v1.EndpointAuth
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	7,  // 0: tollgate.config.v1.Hook.metadata:type_name -> tollgate.config.v1.Metadata
+	1,  // 1: tollgate.config.v1.Hook.status:type_name -> tollgate.config.v1.HookStatus
+	8,  // 2: tollgate.config.v1.Hook.timeout:type_name -> google.protobuf.Duration
+	2,  // 3: tollgate.config.v1.Hook.failure_policy:type_name -> tollgate.config.v1.FailurePolicy
+	4,  // 4: tollgate.config.v1.Hook.http:type_name -> tollgate.config.v1.HttpHandler
+	5,  // 5: tollgate.config.v1.Hook.script:type_name -> tollgate.config.v1.ScriptHandler
+	6,  // 6: tollgate.config.v1.Hook.labels:type_name -> tollgate.config.v1.Hook.LabelsEntry
+	0,  // 7: tollgate.config.v1.HttpHandler.method:type_name -> tollgate.config.v1.HttpMethod
+	9,  // 8: tollgate.config.v1.HttpHandler.headers:type_name -> tollgate.config.v1.CustomHeader
+	10, // 9: tollgate.config.v1.HttpHandler.auth:type_name -> tollgate.config.v1.EndpointAuth
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_hook_proto_init() }
@@ -624,7 +640,7 @@ func file_tollgate_config_v1_hook_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_hook_proto_rawDesc), len(file_tollgate_config_v1_hook_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -72,9 +72,15 @@ type ListHooksRequest struct {
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// At most 1,000; 100 by default.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the answer before.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	ShowDeleted   bool   `protobuf:"varint,4,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
+	// From the answer before, of the same query.
+	PageToken   string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	ShowDeleted bool   `protobuf:"varint,4,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
+	// Equality of fields and labels, joined by AND, as AIP-160 has it, such as
+	// `labels.team = "billing" AND display_name = "CRM"`; at most 1,000 bytes.
+	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Fields, each with "desc" behind it where it descends, as AIP-132 has it,
+	// such as "metadata.update_time desc". By name by default.
+	OrderBy       string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,10 +143,24 @@ func (x *ListHooksRequest) GetShowDeleted() bool {
 	return false
 }
 
+func (x *ListHooksRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListHooksRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
 type ListHooksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Hooks []*Hook                `protobuf:"bytes,1,rep,name=hooks,proto3" json:"hooks,omitempty"`
-	// Empty on the last page.
+	// Empty on the last page; a page may have fewer than asked for.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -427,13 +447,15 @@ const file_tollgate_config_v1_hook_service_proto_rawDesc = "" +
 	"\n" +
 	"%tollgate/config/v1/hook_service.proto\x12\x12tollgate.config.v1\x1a google/protobuf/field_mask.proto\x1a\x1dtollgate/config/v1/hook.proto\"$\n" +
 	"\x0eGetHookRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x89\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xbc\x01\n" +
 	"\x10ListHooksRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12!\n" +
-	"\fshow_deleted\x18\x04 \x01(\bR\vshowDeleted\"k\n" +
+	"\fshow_deleted\x18\x04 \x01(\bR\vshowDeleted\x12\x16\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x06 \x01(\tR\aorderBy\"k\n" +
 	"\x11ListHooksResponse\x12.\n" +
 	"\x05hooks\x18\x01 \x03(\v2\x18.tollgate.config.v1.HookR\x05hooks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"f\n" +

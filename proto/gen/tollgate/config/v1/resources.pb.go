@@ -853,7 +853,10 @@ type Tenant struct {
 	UnknownFields UnknownFields `protobuf:"varint,9,opt,name=unknown_fields,json=unknownFields,proto3,enum=tollgate.config.v1.UnknownFields" json:"unknown_fields,omitempty"`
 	// What provision.executions keeps of personal and contact data. Masked by
 	// default.
-	ExecutionLog  ExecutionLog `protobuf:"varint,20,opt,name=execution_log,json=executionLog,proto3,enum=tollgate.config.v1.ExecutionLog" json:"execution_log,omitempty"`
+	ExecutionLog ExecutionLog `protobuf:"varint,20,opt,name=execution_log,json=executionLog,proto3,enum=tollgate.config.v1.ExecutionLog" json:"execution_log,omitempty"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -956,6 +959,13 @@ func (x *Tenant) GetExecutionLog() ExecutionLog {
 		return x.ExecutionLog
 	}
 	return ExecutionLog_EXECUTION_LOG_UNSPECIFIED
+}
+
+func (x *Tenant) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 // SubscriberPolicy is how a tenant's subscribers are counted where their
@@ -1124,8 +1134,11 @@ type ClassOfService struct {
 	DataSafeguard      *DataSafeguardOption      `protobuf:"bytes,4,opt,name=data_safeguard,json=dataSafeguard,proto3" json:"data_safeguard,omitempty"`
 	OverspendSafeguard *OverspendSafeguardOption `protobuf:"bytes,5,opt,name=overspend_safeguard,json=overspendSafeguard,proto3" json:"overspend_safeguard,omitempty"`
 	PaymentSafeguard   *PaymentSafeguardOption   `protobuf:"bytes,6,opt,name=payment_safeguard,json=paymentSafeguard,proto3" json:"payment_safeguard,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClassOfService) Reset() {
@@ -1196,6 +1209,13 @@ func (x *ClassOfService) GetOverspendSafeguard() *OverspendSafeguardOption {
 func (x *ClassOfService) GetPaymentSafeguard() *PaymentSafeguardOption {
 	if x != nil {
 		return x.PaymentSafeguard
+	}
+	return nil
+}
+
+func (x *ClassOfService) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -1738,7 +1758,10 @@ type Notification struct {
 	// never held back for quiet hours, never replaced by a newer one.
 	LegalNotice bool `protobuf:"varint,9,opt,name=legal_notice,json=legalNotice,proto3" json:"legal_notice,omitempty"`
 	// How often it may fire for one subject and key; absent: as often as it does.
-	Cap           *Cap `protobuf:"bytes,10,opt,name=cap,proto3" json:"cap,omitempty"`
+	Cap *Cap `protobuf:"bytes,10,opt,name=cap,proto3" json:"cap,omitempty"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1839,6 +1862,13 @@ func (x *Notification) GetLegalNotice() bool {
 func (x *Notification) GetCap() *Cap {
 	if x != nil {
 		return x.Cap
+	}
+	return nil
+}
+
+func (x *Notification) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -2736,7 +2766,10 @@ type Endpoint struct {
 	Activation int64 `protobuf:"varint,18,opt,name=activation,proto3" json:"activation,omitempty"`
 	// As the service that sends last reported it. Set by the server; it is no
 	// part of a revision.
-	Health        *EndpointHealth `protobuf:"bytes,19,opt,name=health,proto3" json:"health,omitempty"`
+	Health *EndpointHealth `protobuf:"bytes,19,opt,name=health,proto3" json:"health,omitempty"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2900,6 +2933,13 @@ func (x *Endpoint) GetActivation() int64 {
 func (x *Endpoint) GetHealth() *EndpointHealth {
 	if x != nil {
 		return x.Health
+	}
+	return nil
+}
+
+func (x *Endpoint) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -3785,7 +3825,10 @@ type SmtpProfile struct {
 	Activation int64 `protobuf:"varint,21,opt,name=activation,proto3" json:"activation,omitempty"`
 	// As the service that sends last reported it. Set by the server; it is no
 	// part of a revision.
-	Health        *EndpointHealth `protobuf:"bytes,22,opt,name=health,proto3" json:"health,omitempty"`
+	Health *EndpointHealth `protobuf:"bytes,22,opt,name=health,proto3" json:"health,omitempty"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3974,6 +4017,13 @@ func (x *SmtpProfile) GetHealth() *EndpointHealth {
 	return nil
 }
 
+func (x *SmtpProfile) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // Dkim is the signature of RFC 6376 and RFC 8463.
 type Dkim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4055,7 +4105,10 @@ type User struct {
 	TimeZone string `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// Words of the tenant, such as "billing", "noc", "admin": lower-case letters,
 	// digits, "_" and "-".
-	Roles         []string `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
+	Roles []string `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4139,6 +4192,13 @@ func (x *User) GetRoles() []string {
 	return nil
 }
 
+func (x *User) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // Suppression is an address that gets no e-mail of the tenant: what is planned
 // for it is cancelled. It comes by itself where a server answers that the mailbox
 // does not exist, and from whoever processes bounces and complaints. Suppressions
@@ -4158,7 +4218,10 @@ type Suppression struct {
 	// puts here, such as "bounces", "complaints".
 	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	// When it was found; when it is created by default.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	// Words of the operator, such as team: billing, by which resources are listed
+	// and pruned. Keys are lower-case letters, digits, ".", "-", "_" and "/".
+	Labels        map[string]string `protobuf:"bytes,30,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4235,6 +4298,13 @@ func (x *Suppression) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Suppression) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 var File_tollgate_config_v1_resources_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_resources_proto_rawDesc = "" +
@@ -4248,7 +4318,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12;\n" +
 	"\vdelete_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\xbe\x04\n" +
+	"deleteTime\"\xcf\x05\n" +
 	"\x06Tenant\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -4259,7 +4329,11 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\ttime_zone\x18\a \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x125\n" +
 	"\x0etopic_prefixes\x18\b \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(dR\rtopicPrefixes\x12H\n" +
 	"\x0eunknown_fields\x18\t \x01(\x0e2!.tollgate.config.v1.UnknownFieldsR\runknownFields\x12E\n" +
-	"\rexecution_log\x18\x14 \x01(\x0e2 .tollgate.config.v1.ExecutionLogR\fexecutionLog\"\xf5\x02\n" +
+	"\rexecution_log\x18\x14 \x01(\x0e2 .tollgate.config.v1.ExecutionLogR\fexecutionLog\x12T\n" +
+	"\x06labels\x18\x1e \x03(\v2&.tollgate.config.v1.Tenant.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf5\x02\n" +
 	"\x10SubscriberPolicy\x12>\n" +
 	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x12@\n" +
 	"\x18default_class_of_service\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\x15defaultClassOfService\x12@\n" +
@@ -4271,14 +4345,18 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x05ports\x18\x01 \x03(\rB\b\xbaH\x05\x92\x01\x02\x10@R\x05ports\x12\x1d\n" +
 	"\n" +
 	"plain_http\x18\x02 \x01(\bR\tplainHttp\x12*\n" +
-	"\bnetworks\x18\x03 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02(@R\bnetworks\"\x9d\x03\n" +
+	"\bnetworks\x18\x03 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02(@R\bnetworks\"\xb6\x04\n" +
 	"\x0eClassOfService\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12N\n" +
 	"\x0edata_safeguard\x18\x04 \x01(\v2'.tollgate.config.v1.DataSafeguardOptionR\rdataSafeguard\x12]\n" +
 	"\x13overspend_safeguard\x18\x05 \x01(\v2,.tollgate.config.v1.OverspendSafeguardOptionR\x12overspendSafeguard\x12W\n" +
-	"\x11payment_safeguard\x18\x06 \x01(\v2*.tollgate.config.v1.PaymentSafeguardOptionR\x10paymentSafeguard\"\x91\x05\n" +
+	"\x11payment_safeguard\x18\x06 \x01(\v2*.tollgate.config.v1.PaymentSafeguardOptionR\x10paymentSafeguard\x12\\\n" +
+	"\x06labels\x18\x1e \x03(\v2..tollgate.config.v1.ClassOfService.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x05\n" +
 	"\x13DataSafeguardOption\x12(\n" +
 	"\x05limit\x18\x01 \x01(\v2\x12.google.type.MoneyR\x05limit\x12B\n" +
 	"\famount_basis\x18\x02 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12W\n" +
@@ -4330,7 +4408,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x0eAlertThreshold\x12\x1a\n" +
 	"\apercent\x18\x01 \x01(\x05H\x00R\apercent\x12,\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyH\x00R\x06amountB\v\n" +
-	"\tthreshold\"\xb6\x03\n" +
+	"\tthreshold\"\xcd\x04\n" +
 	"\fNotification\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -4342,7 +4420,11 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\aactions\x18\b \x03(\v2\x1a.tollgate.config.v1.ActionB\b\xbaH\x05\x92\x01\x02\x10\x14R\aactions\x12!\n" +
 	"\flegal_notice\x18\t \x01(\bR\vlegalNotice\x12)\n" +
 	"\x03cap\x18\n" +
-	" \x01(\v2\x17.tollgate.config.v1.CapR\x03cap\"\xa4\x04\n" +
+	" \x01(\v2\x17.tollgate.config.v1.CapR\x03cap\x12Z\n" +
+	"\x06labels\x18\x1e \x03(\v2,.tollgate.config.v1.Notification.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa4\x04\n" +
 	"\aTrigger\x120\n" +
 	"\vevent_types\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\x80\x01R\n" +
 	"eventTypes\x12 \n" +
@@ -4407,7 +4489,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\bcontacts\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x14\"\x05r\x03(\x80\bR\bcontacts\"O\n" +
 	"\tParameter\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12%\n" +
-	"\btemplate\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\btemplate\"\xbe\a\n" +
+	"\btemplate\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\btemplate\"\xd1\b\n" +
 	"\bEndpoint\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -4430,7 +4512,11 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\n" +
 	"activation\x18\x12 \x01(\x03R\n" +
 	"activation\x12:\n" +
-	"\x06health\x18\x13 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\"\xd3\x02\n" +
+	"\x06health\x18\x13 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\x12V\n" +
+	"\x06labels\x18\x1e \x03(\v2(.tollgate.config.v1.Endpoint.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd3\x02\n" +
 	"\fEndpointAuth\x125\n" +
 	"\x05basic\x18\x01 \x01(\v2\x1d.tollgate.config.v1.BasicAuthH\x00R\x05basic\x128\n" +
 	"\x06bearer\x18\x02 \x01(\v2\x1e.tollgate.config.v1.BearerAuthH\x00R\x06bearer\x128\n" +
@@ -4497,7 +4583,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"reportTime\"K\n" +
 	"\fCustomHeader\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12\x1e\n" +
-	"\x05value\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05value\"\xba\a\n" +
+	"\x05value\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05value\"\xd0\b\n" +
 	"\vSmtpProfile\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -4524,11 +4610,15 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\n" +
 	"activation\x18\x15 \x01(\x03R\n" +
 	"activation\x12:\n" +
-	"\x06health\x18\x16 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\"j\n" +
+	"\x06health\x18\x16 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\x12Y\n" +
+	"\x06labels\x18\x1e \x03(\v2+.tollgate.config.v1.SmtpProfile.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"j\n" +
 	"\x04Dkim\x12 \n" +
 	"\x06domain\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xfd\x01R\x06domain\x12#\n" +
 	"\bselector\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\bselector\x12\x1b\n" +
-	"\x03key\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\x03key\"\xa0\x02\n" +
+	"\x03key\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\x03key\"\xaf\x03\n" +
 	"\x04User\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -4536,14 +4626,22 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\aaddress\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\aaddress\x12#\n" +
 	"\blanguage\x18\x05 \x01(\tB\a\xbaH\x04r\x02(#R\blanguage\x12$\n" +
 	"\ttime_zone\x18\x06 \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x12$\n" +
-	"\x05roles\x18\a \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(?R\x05roles\"\xfc\x01\n" +
+	"\x05roles\x18\a \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(?R\x05roles\x12R\n" +
+	"\x06labels\x18\x1e \x03(\v2$.tollgate.config.v1.User.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x92\x03\n" +
 	"\vSuppression\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xb0\tR\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12\"\n" +
 	"\aaddress\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\aaddress\x12 \n" +
 	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x06reason\x12\x1f\n" +
 	"\x06source\x18\x05 \x01(\tB\a\xbaH\x04r\x02(?R\x06source\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time*c\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12Y\n" +
+	"\x06labels\x18\x1e \x03(\v2+.tollgate.config.v1.Suppression.LabelsEntryB\x14\xbaH\x11\x9a\x01\x0e\x10 \"\x04r\x02(?*\x04r\x02(?R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*c\n" +
 	"\rUnknownFields\x12\x1e\n" +
 	"\x1aUNKNOWN_FIELDS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15UNKNOWN_FIELDS_REJECT\x10\x01\x12\x17\n" +
@@ -4621,7 +4719,7 @@ func file_tollgate_config_v1_resources_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
-var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(UnknownFields)(0),               // 0: tollgate.config.v1.UnknownFields
 	(ExecutionLog)(0),                // 1: tollgate.config.v1.ExecutionLog
@@ -4671,124 +4769,138 @@ var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(*Dkim)(nil),                     // 45: tollgate.config.v1.Dkim
 	(*User)(nil),                     // 46: tollgate.config.v1.User
 	(*Suppression)(nil),              // 47: tollgate.config.v1.Suppression
-	(*timestamppb.Timestamp)(nil),    // 48: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
-	(*money.Money)(nil),              // 50: google.type.Money
-	(v1.Safeguard_State)(0),          // 51: tollgate.event.v1.Safeguard.State
-	(*Cap)(nil),                      // 52: tollgate.config.v1.Cap
-	(*EachEvent)(nil),                // 53: tollgate.config.v1.EachEvent
-	(*Crossing)(nil),                 // 54: tollgate.config.v1.Crossing
-	(*SignChange)(nil),               // 55: tollgate.config.v1.SignChange
-	(*Thresholds)(nil),               // 56: tollgate.config.v1.Thresholds
-	(*Delayed)(nil),                  // 57: tollgate.config.v1.Delayed
-	(*Absence)(nil),                  // 58: tollgate.config.v1.Absence
+	nil,                              // 48: tollgate.config.v1.Tenant.LabelsEntry
+	nil,                              // 49: tollgate.config.v1.ClassOfService.LabelsEntry
+	nil,                              // 50: tollgate.config.v1.Notification.LabelsEntry
+	nil,                              // 51: tollgate.config.v1.Endpoint.LabelsEntry
+	nil,                              // 52: tollgate.config.v1.SmtpProfile.LabelsEntry
+	nil,                              // 53: tollgate.config.v1.User.LabelsEntry
+	nil,                              // 54: tollgate.config.v1.Suppression.LabelsEntry
+	(*timestamppb.Timestamp)(nil),    // 55: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 56: google.protobuf.Duration
+	(*money.Money)(nil),              // 57: google.type.Money
+	(v1.Safeguard_State)(0),          // 58: tollgate.event.v1.Safeguard.State
+	(*Cap)(nil),                      // 59: tollgate.config.v1.Cap
+	(*EachEvent)(nil),                // 60: tollgate.config.v1.EachEvent
+	(*Crossing)(nil),                 // 61: tollgate.config.v1.Crossing
+	(*SignChange)(nil),               // 62: tollgate.config.v1.SignChange
+	(*Thresholds)(nil),               // 63: tollgate.config.v1.Thresholds
+	(*Delayed)(nil),                  // 64: tollgate.config.v1.Delayed
+	(*Absence)(nil),                  // 65: tollgate.config.v1.Absence
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
-	48,  // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
-	48,  // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
-	48,  // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
+	55,  // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
+	55,  // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
+	55,  // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
 	13,  // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
 	16,  // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
 	15,  // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
 	0,   // 6: tollgate.config.v1.Tenant.unknown_fields:type_name -> tollgate.config.v1.UnknownFields
 	1,   // 7: tollgate.config.v1.Tenant.execution_log:type_name -> tollgate.config.v1.ExecutionLog
-	49,  // 8: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
-	2,   // 9: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	3,   // 10: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
-	49,  // 11: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
-	13,  // 12: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
-	18,  // 13: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
-	19,  // 14: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
-	20,  // 15: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	50,  // 16: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
-	6,   // 17: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	21,  // 18: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	5,   // 19: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	51,  // 20: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	51,  // 21: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	2,   // 22: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	50,  // 23: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
-	50,  // 24: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
-	6,   // 25: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	21,  // 26: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	5,   // 27: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	51,  // 28: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	51,  // 29: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	2,   // 30: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	50,  // 31: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
-	4,   // 32: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
-	50,  // 33: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
-	50,  // 34: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
-	6,   // 35: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	21,  // 36: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	5,   // 37: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	51,  // 38: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	51,  // 39: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	2,   // 40: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	50,  // 41: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
-	50,  // 42: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
-	13,  // 43: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
-	23,  // 44: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
-	24,  // 45: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	52,  // 46: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
-	53,  // 47: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
-	54,  // 48: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
-	55,  // 49: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
-	55,  // 50: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
-	56,  // 51: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
-	57,  // 52: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
-	58,  // 53: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
-	26,  // 54: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	29,  // 55: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
-	27,  // 56: tollgate.config.v1.Action.topic:type_name -> tollgate.config.v1.TopicAction
-	31,  // 57: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	49,  // 58: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
-	25,  // 59: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
-	41,  // 60: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
-	28,  // 61: tollgate.config.v1.TopicAction.headers:type_name -> tollgate.config.v1.TopicHeader
-	10,  // 62: tollgate.config.v1.TopicAction.personal_data:type_name -> tollgate.config.v1.PersonalData
-	30,  // 63: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
-	13,  // 64: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	8,   // 65: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	9,   // 66: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	43,  // 67: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	49,  // 68: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	10,  // 69: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	33,  // 70: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
-	39,  // 71: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
-	40,  // 72: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
-	42,  // 73: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
-	34,  // 74: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
-	35,  // 75: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
-	36,  // 76: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
-	37,  // 77: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
-	38,  // 78: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
-	49,  // 79: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
-	49,  // 80: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
-	49,  // 81: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
-	41,  // 82: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
-	7,   // 83: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
-	48,  // 84: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
-	48,  // 85: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
-	48,  // 86: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
-	48,  // 87: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
-	48,  // 88: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
-	48,  // 89: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
-	13,  // 90: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
-	11,  // 91: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
-	12,  // 92: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
-	45,  // 93: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
-	40,  // 94: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
-	9,   // 95: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
-	42,  // 96: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
-	13,  // 97: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
-	13,  // 98: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
-	48,  // 99: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
-	100, // [100:100] is the sub-list for method output_type
-	100, // [100:100] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	48,  // 8: tollgate.config.v1.Tenant.labels:type_name -> tollgate.config.v1.Tenant.LabelsEntry
+	56,  // 9: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
+	2,   // 10: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	3,   // 11: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
+	56,  // 12: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
+	13,  // 13: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
+	18,  // 14: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
+	19,  // 15: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
+	20,  // 16: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
+	49,  // 17: tollgate.config.v1.ClassOfService.labels:type_name -> tollgate.config.v1.ClassOfService.LabelsEntry
+	57,  // 18: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	6,   // 19: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	21,  // 20: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	5,   // 21: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	58,  // 22: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	58,  // 23: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	2,   // 24: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	57,  // 25: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	57,  // 26: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	6,   // 27: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	21,  // 28: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	5,   // 29: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	58,  // 30: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	58,  // 31: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	2,   // 32: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	57,  // 33: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	4,   // 34: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
+	57,  // 35: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	57,  // 36: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	6,   // 37: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	21,  // 38: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	5,   // 39: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	58,  // 40: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	58,  // 41: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	2,   // 42: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	57,  // 43: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	57,  // 44: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	13,  // 45: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
+	23,  // 46: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
+	24,  // 47: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
+	59,  // 48: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
+	50,  // 49: tollgate.config.v1.Notification.labels:type_name -> tollgate.config.v1.Notification.LabelsEntry
+	60,  // 50: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
+	61,  // 51: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
+	62,  // 52: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
+	62,  // 53: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
+	63,  // 54: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
+	64,  // 55: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
+	65,  // 56: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
+	26,  // 57: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	29,  // 58: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
+	27,  // 59: tollgate.config.v1.Action.topic:type_name -> tollgate.config.v1.TopicAction
+	31,  // 60: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	56,  // 61: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
+	25,  // 62: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
+	41,  // 63: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
+	28,  // 64: tollgate.config.v1.TopicAction.headers:type_name -> tollgate.config.v1.TopicHeader
+	10,  // 65: tollgate.config.v1.TopicAction.personal_data:type_name -> tollgate.config.v1.PersonalData
+	30,  // 66: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
+	13,  // 67: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	8,   // 68: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	9,   // 69: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	43,  // 70: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	56,  // 71: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	10,  // 72: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	33,  // 73: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
+	39,  // 74: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
+	40,  // 75: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
+	42,  // 76: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
+	51,  // 77: tollgate.config.v1.Endpoint.labels:type_name -> tollgate.config.v1.Endpoint.LabelsEntry
+	34,  // 78: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
+	35,  // 79: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
+	36,  // 80: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
+	37,  // 81: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
+	38,  // 82: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
+	56,  // 83: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
+	56,  // 84: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
+	56,  // 85: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
+	41,  // 86: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
+	7,   // 87: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
+	55,  // 88: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
+	55,  // 89: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
+	55,  // 90: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
+	55,  // 91: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
+	55,  // 92: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
+	55,  // 93: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
+	13,  // 94: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
+	11,  // 95: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
+	12,  // 96: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
+	45,  // 97: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
+	40,  // 98: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
+	9,   // 99: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
+	42,  // 100: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
+	52,  // 101: tollgate.config.v1.SmtpProfile.labels:type_name -> tollgate.config.v1.SmtpProfile.LabelsEntry
+	13,  // 102: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
+	53,  // 103: tollgate.config.v1.User.labels:type_name -> tollgate.config.v1.User.LabelsEntry
+	13,  // 104: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
+	55,  // 105: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
+	54,  // 106: tollgate.config.v1.Suppression.labels:type_name -> tollgate.config.v1.Suppression.LabelsEntry
+	107, // [107:107] is the sub-list for method output_type
+	107, // [107:107] is the sub-list for method input_type
+	107, // [107:107] is the sub-list for extension type_name
+	107, // [107:107] is the sub-list for extension extendee
+	0,   // [0:107] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -4828,7 +4940,7 @@ func file_tollgate_config_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_resources_proto_rawDesc), len(file_tollgate_config_v1_resources_proto_rawDesc)),
 			NumEnums:      13,
-			NumMessages:   35,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
