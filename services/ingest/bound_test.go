@@ -32,7 +32,7 @@ func decoded(t *testing.T, wire []byte) (events int, err error) {
 		if m.MethodName != "PublishBatch" {
 			continue
 		}
-		api := &grpcAPI{}
+		api := &grpcAPI{limits: &limiter{}}
 		decode := func(into any) error { return proto.Unmarshal(wire, into.(proto.Message)) }
 		_, err = m.Handler(api, t.Context(), decode, func(ctx context.Context, req any, _ *grpc.UnaryServerInfo,
 			handler grpc.UnaryHandler) (any, error) {
@@ -121,7 +121,7 @@ func TestPublishStream_MessageIsCountedBeforeItIsDecoded(t *testing.T) {
 func TestPanic_HTTPBatchRejectsItsEventAlone(t *testing.T) {
 	env := daemon.NewEnv("ingest", zap.NewNop())
 	metrics := newMetrics(prometheus.NewRegistry())
-	d := &httpAPI{
+	d := &httpAPI{limits: &limiter{},
 		env: env, cfg: DefaultConfig().HTTP, log: newRejections(env.Log, "http"), metrics: metrics.transport("http"),
 		publisher: &publisher{tenants: anyTenant(), clock: env.Clock, metrics: metrics},
 		object: func(p event.Parser, object []byte) (*event.Event, error) {
@@ -153,7 +153,7 @@ func TestPanic_SingleEventIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer keys.Close()
-	d := &httpAPI{
+	d := &httpAPI{limits: &limiter{},
 		env: env, cfg: f.cfg.HTTP, authorizer: keys.Authorizer(), log: newRejections(env.Log, "http"),
 		metrics:   metrics.transport("http"),
 		publisher: newPublisher(f.client, anyTenant(), env.Clock, metrics),

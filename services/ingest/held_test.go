@@ -211,7 +211,7 @@ func TestBudget_LeavesTheRequestOfTheServerItsBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &httpAPI{budget: budget}
+	d := &httpAPI{limits: &limiter{}, budget: budget}
 	req := httptest.NewRequest(http.MethodPost, "/v1/events", struct{ io.Reader }{strings.NewReader("x")})
 	made, metered := req.Body, false
 	d.withinBudget(func(_ http.ResponseWriter, r *http.Request) { metered = r.Body != made })(httptest.NewRecorder(), req)

@@ -60,11 +60,8 @@ func newLimiter(limits Limits, largest int, clock func() time.Time, reg promethe
 	return l, reg.Register(l.limited)
 }
 
-// of are the limits of the caller of ctx; nil where there are none.
+// of are the limits of the caller of ctx.
 func (l *limiter) of(ctx context.Context, now time.Time) *keyLimits {
-	if l.limits == (Limits{}) {
-		return nil
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now.After(l.next) {
@@ -136,11 +133,11 @@ func (l *limiter) size(m proto.Message) int {
 
 // take counts a call, or refuses it.
 func (l *limiter) take(ctx context.Context, events, bytes int) error {
-	now := l.clock()
-	k := l.of(ctx, now)
-	if k == nil {
+	if l.limits == (Limits{}) {
 		return nil
 	}
+	now := l.clock()
+	k := l.of(ctx, now)
 	wait, limit := k.after(now, events, bytes, false)
 	if wait == 0 {
 		return nil
@@ -152,11 +149,11 @@ func (l *limiter) take(ctx context.Context, events, bytes int) error {
 
 // wait counts what a stream has brought, and returns once the key may send that much; false where ctx ended.
 func (l *limiter) wait(ctx context.Context, events, bytes int) bool {
-	now := l.clock()
-	k := l.of(ctx, now)
-	if k == nil {
+	if l.limits == (Limits{}) {
 		return true
 	}
+	now := l.clock()
+	k := l.of(ctx, now)
 	wait, limit := k.after(now, events, bytes, true)
 	if wait == 0 {
 		return true
