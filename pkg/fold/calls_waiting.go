@@ -59,7 +59,7 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) pending.Decision
 	defer o.config.Metrics.CallsWaiting.Dec()
 	if start {
 		// Others' calls are appended as well: this caller's going must not stop them.
-		go o.appendCalls(context.WithoutCancel(ctx))
+		go o.calls.Append(context.WithoutCancel(ctx), o.view.Called, o.config.Clock, o.config.Appender.AppendCalls)
 	}
 	select {
 	case v = <-c.Done:
@@ -67,25 +67,6 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) pending.Decision
 		v = o.calls.GiveUp(c, ctx.Err())
 	}
 	return v
-}
-
-// appendCalls hands calls to the log while there are any. It ends by itself: each append ends with the last of its
-// callers' deadlines.
-func (o *Owner[B, C]) appendCalls(ctx context.Context) {
-	met := func() uint64 {
-		w, _ := o.view.Owned()
-		return w.Called
-	}
-	for {
-		taken, records, until := o.calls.Take(met, o.config.Clock)
-		if len(taken) == 0 {
-			return
-		}
-		within, cancel := context.WithDeadline(ctx, until)
-		results := o.config.Appender.AppendCalls(within, records...)
-		cancel()
-		o.calls.Appended(taken, results)
-	}
 }
 
 // Answer is what the caller of an accepted call receives.

@@ -231,6 +231,23 @@ func (d *Calls) Appended(taken []*Call, results []stream.ProduceResult) {
 	}
 }
 
+// Append hands calls to the log through add while there are any. It ends by itself: each append ends with the last of its
+// callers' deadlines.
+func (d *Calls) Append(
+	ctx context.Context, met func() uint64, clock func() time.Time, add func(context.Context, ...stream.Record) []stream.ProduceResult,
+) {
+	for {
+		taken, records, until := d.Take(met, clock)
+		if len(taken) == 0 {
+			return
+		}
+		within, cancel := context.WithDeadline(ctx, until)
+		results := add(within, records...)
+		cancel()
+		d.Appended(taken, results)
+	}
+}
+
 // decision is what a caller is answered once the batch is committed.
 type Decision struct {
 	Call   Key
