@@ -49,9 +49,9 @@ func (f *evaluation) HasRule(subject, code string) bool {
 
 // ApplyRule folds the event into the state of one rule; Apply gets the kind.Result. A rule that is not active keeps the
 // states that it has up to date, and begins none.
-func (f *evaluation) ApplyRule(s *fold.Subject[body], e *event.Event) any {
+func (f *evaluation) ApplyRule(s *fold.Subject[body], _ *event.Event) any {
 	found, _ := s.Memo.(*matched)
-	e = found.event
+	e := found.event
 	_, code, key := s.Rule()
 	var of selected
 	for _, one := range found.states {

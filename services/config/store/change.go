@@ -35,7 +35,6 @@ type Tx struct {
 	tx    *sql.Tx
 	head  head
 	run   run
-	wrote bool
 }
 
 // Begin begins a change. It has to be ended by Commit or Rollback.

@@ -190,7 +190,7 @@ type Snapshot struct {
 }
 
 // All are the resources in the order of kinds and names, suppressions left out.
-func (s Snapshot) All() iter.Seq[*Version] { return slices.Values(s.rows) }
+func (out Snapshot) All() iter.Seq[*Version] { return slices.Values(out.rows) }
 
 // Snapshot finds a revision and its resources: those that stand now come from memory, and only what changed since the
 // revision is read. Where the revision is not found, Found is false.

@@ -50,7 +50,7 @@ func (s *Store) migrations(ctx context.Context) (*goose.Provider, error) {
 		return nil, err
 	}
 	h := fnv.New32()
-	h.Write([]byte("tollgate config " + schema)) //nolint:errcheck // a hash takes all
+	h.Write([]byte("tollgate config " + schema))
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(int64(h.Sum32())), lock.WithLockTimeout(1, 300))
 	if err != nil {
 		return nil, err

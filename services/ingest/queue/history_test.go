@@ -19,7 +19,7 @@ func TestHistory_NothingIsSkippedAndSubjectsKeepTheirOrder(t *testing.T) {
 		const subjects, events = 40, 3000
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
-		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a history
+		random := rand.New(rand.NewPCG(seed, 1))
 		var all []*event.Event
 		number := map[int]int{}
 		for range events {
@@ -47,7 +47,6 @@ type consumerHistory struct {
 	acked  map[string]bool
 	// last is the highest number acknowledged of each subject.
 	last map[string]int
-	seen map[string]bool
 }
 
 // life is a replica and a stream, until so many were acknowledged; then one of them is killed.

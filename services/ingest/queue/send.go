@@ -51,7 +51,7 @@ func (s *subscriber) run(ctx context.Context) error {
 
 // pause is how long nothing has to be done.
 func (s *subscriber) pause(now time.Time) time.Duration {
-	d := time.Duration(followEvery)
+	d := followEvery
 	if now.Before(s.quiet) {
 		d = min(d, s.quiet.Sub(now))
 	}

@@ -168,7 +168,7 @@ func (r *running) wait(ctx context.Context, p Program, outputBytes int) (Output,
 	// Whatever it has started goes with it.
 	_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 	if stopped != nil {
-		<-r.ended
+		ended = <-r.ended // it was killed
 	}
 	out := Output{Stdout: r.stdout.end(), Stderr: r.stderr.end()}
 	var exit *exec.ExitError

@@ -149,8 +149,9 @@ func follow(t *testing.T, at any, ref string) {
 		return
 	}
 	for step := range strings.SplitSeq(path, "/") {
-		m, ok := at.(map[string]any)
-		if at, ok = m[step]; !ok {
+		m, _ := at.(map[string]any)
+		next, ok := m[step]
+		if at = next; !ok {
 			t.Errorf("%s leads nowhere", ref)
 			return
 		}

@@ -357,7 +357,7 @@ func plannedBy(t *testing.T, ctx context.Context, f *fleet.Fleet) map[string]int
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // it only reads
+	defer client.Close()
 	count := map[string]int{}
 	for _, c := range table.Channels.Served() {
 		seen := map[string]bool{} // a delivery that is planned again has the same id
@@ -382,7 +382,7 @@ func cancelled(t *testing.T, ctx context.Context, f *fleet.Fleet) (events []stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // it only reads
+	defer client.Close()
 	for _, r := range streamtest.Await(ctx, t, client, stream.TriggersDecisions, func([]stream.Record) bool { return true }) {
 		var d triggerv1.Decision
 		if err := proto.Unmarshal(r.Value, &d); err != nil {

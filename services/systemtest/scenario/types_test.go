@@ -264,7 +264,7 @@ func produceAs(t testing.TB, ctx context.Context, f *fleet.Fleet, user string, r
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // all was acknowledged
+	defer client.Close()
 	producer := client.NewProducer()
 	if err := producer.Produce(ctx, records...); err != nil {
 		t.Fatal(err)

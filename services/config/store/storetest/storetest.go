@@ -81,7 +81,7 @@ func answers() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) //nolint:forbidigo // before any test has begun
 	defer cancel()
 	return errors.Join(db.PingContext(ctx), db.Close())
 }
@@ -192,7 +192,7 @@ func (d *Database) Content() (all []byte) {
 	}
 	for _, table := range []string{"resources", "versions", "target_health"} {
 		var content []byte
-		query := fmt.Sprintf("SELECT COALESCE(string_agg(body, ''), '') FROM %s.%s", d.schema, table)
+		query := fmt.Sprintf("SELECT COALESCE(string_agg(body, ''), '') FROM %s.%s", d.schema, table) //nolint:gosec // names of our own
 		if err := d.admin.QueryRow(query).Scan(&content); err != nil {
 			d.t.Fatalf("read the database: %v", err)
 		}

@@ -149,7 +149,7 @@ type history struct {
 }
 
 func newHistory(seed uint64) *history {
-	h := &history{r: rand.New(rand.NewPCG(seed, 76)), now: at(0)} //nolint:gosec // a history, made again from its seed
+	h := &history{r: rand.New(rand.NewPCG(seed, 76)), now: at(0)}
 	h.keys, h.many = 1+h.r.IntN(12), h.r.IntN(4) == 0
 	starts := make([]Start, 1+h.r.IntN(3))
 	h.m = &model{ordered: h.r.IntN(3) > 0, start: starts, next: make([]int64, len(starts))}

@@ -163,7 +163,7 @@ func bareLoop(ctx context.Context, client *stream.Client, producer *stream.Produ
 	for b := range ahead {
 		if b.err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the measurement has ended
 			}
 			return b.err
 		}
@@ -173,7 +173,7 @@ func bareLoop(ctx context.Context, client *stream.Client, producer *stream.Produ
 		}
 		if err := producer.Produce(ctx, b.records...); err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the measurement has ended
 			}
 			return err
 		}

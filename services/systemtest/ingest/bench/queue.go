@@ -119,7 +119,7 @@ func (c *consumer) run(ctx context.Context, p *prepared, opened func()) error {
 		res, err := s.Recv()
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the measurement has ended
 			}
 			return err
 		}
@@ -177,7 +177,7 @@ func (b *bed) many(ctx context.Context) (err error) {
 	opened.Wait()
 	ordered := p.Client.Topic(stream.EventsOrdered)
 	length := b.warmUp + b.length
-	began, cpu := time.Now(), time.Duration(0)
+	began := time.Now()
 	before, err := p.ingest.Processor()
 	if err != nil {
 		return err
@@ -200,7 +200,7 @@ func (b *bed) many(ctx context.Context) (err error) {
 	}
 	took := time.Since(began)
 	after, cpuErr := p.ingest.Processor()
-	cpu = after - before
+	cpu := after - before
 	cancel()
 	faults := []error{cpuErr, profile()}
 	for range consumers {
