@@ -1,7 +1,6 @@
 package configclient
 
 import (
-	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -123,7 +122,7 @@ func (s *Source) accessHead() (head *configv1.WatchResponse, at state.Revision, 
 	if s.newest == nil {
 		return nil, at, s.watchErr == nil
 	}
-	return s.newest, state.Revision{History: s.newest.GetHistory(), Number: cmp.Or(s.newest.GetAccessRevision(), s.newest.GetRevision())}, s.watchErr == nil
+	return s.newest, state.Revision{History: s.newest.GetHistory(), Number: s.newest.GetRevision()}, s.watchErr == nil
 }
 
 func (f *keyFollower) advance(ctx context.Context, head *configv1.WatchResponse, at state.Revision) error {

@@ -436,12 +436,9 @@ type WatchResponse struct {
 	// Where the histories ended that this one continues. A client that knows a
 	// later revision, or another history, does not follow: it works by another
 	// configuration.
-	Ends []*Position `protobuf:"bytes,5,rep,name=ends,proto3" json:"ends,omitempty"`
-	// The newest revision, at or before this one, that changed a tenant or an API
-	// key: who authorizes callers reads no other.
-	AccessRevision int64 `protobuf:"varint,6,opt,name=access_revision,json=accessRevision,proto3" json:"access_revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	Ends          []*Position `protobuf:"bytes,5,rep,name=ends,proto3" json:"ends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchResponse) Reset() {
@@ -507,13 +504,6 @@ func (x *WatchResponse) GetEnds() []*Position {
 		return x.Ends
 	}
 	return nil
-}
-
-func (x *WatchResponse) GetAccessRevision() int64 {
-	if x != nil {
-		return x.AccessRevision
-	}
-	return 0
 }
 
 type WatchSuppressionsRequest struct {
@@ -679,14 +669,13 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\ahistory\x18\a \x01(\x06R\ahistory\x12\x1b\n" +
 	"\tstands_in\x18\b \x01(\x03R\bstandsIn\"B\n" +
 	"\fWatchRequest\x122\n" +
-	"\x05known\x18\x01 \x03(\v2\x1c.tollgate.config.v1.PositionR\x05known\"\xec\x01\n" +
+	"\x05known\x18\x01 \x03(\v2\x1c.tollgate.config.v1.PositionR\x05known\"\xc3\x01\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x12\x18\n" +
 	"\ahistory\x18\x03 \x01(\x06R\ahistory\x12#\n" +
 	"\rapply_history\x18\x04 \x01(\x06R\fapplyHistory\x120\n" +
-	"\x04ends\x18\x05 \x03(\v2\x1c.tollgate.config.v1.PositionR\x04ends\x12'\n" +
-	"\x0faccess_revision\x18\x06 \x01(\x03R\x0eaccessRevision\"N\n" +
+	"\x04ends\x18\x05 \x03(\v2\x1c.tollgate.config.v1.PositionR\x04ends\"N\n" +
 	"\x18WatchSuppressionsRequest\x122\n" +
 	"\x05after\x18\x01 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05after\"\xb7\x01\n" +
 	"\x19WatchSuppressionsResponse\x12\x14\n" +
