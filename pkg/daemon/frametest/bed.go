@@ -102,6 +102,7 @@ func (b *Bed) serve(register func(s *rpc.Server)) (address string) {
 	b.Helper()
 	cfg := rpc.DefaultConfig("127.0.0.1:0")
 	cfg.KeyHashes = []string{rpc.HashKey(Key)}
+	cfg.ServiceKeyHashes = cfg.KeyHashes // reports of health are taken from services alone
 	server, err := rpc.NewServer(cfg, daemon.NewEnv("config", zap.NewNop()))
 	if err != nil {
 		b.Fatal(err)
