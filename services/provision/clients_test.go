@@ -23,7 +23,7 @@ func TestClients_FlaskEchoAllowsUnchanged(t *testing.T) {
 	port := flask(t)
 	onServers(t, func(f *fixture) {
 		f.ports = append(f.ports, port)
-		for i, method := range []configv1.HttpMethod{configv1.HttpMethod_HTTP_METHOD_POST, configv1.HttpMethod_HTTP_METHOD_PUT} {
+		for i, method := range []configv1.HttpMethod{configv1.HttpMethod_HTTP_METHOD_UNSPECIFIED, configv1.HttpMethod_HTTP_METHOD_POST} {
 			f.hooks = append(f.hooks, &configv1.Hook{
 				Name: "tenants/acme/hooks/flask-" + strconv.Itoa(i), EventTypes: []string{"client.created"},
 				FailurePolicy: configv1.FailurePolicy_FAILURE_POLICY_FORBID,
@@ -41,6 +41,21 @@ func TestClients_FlaskEchoAllowsUnchanged(t *testing.T) {
 	})
 }
 
+// example is the block of the page on hooks.
+func example(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../../deploy/docs/hooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(page), "```python flask\n")
+	block, _, ended := strings.Cut(block, "\n```\n")
+	if !found || !ended {
+		t.Fatal("the page has no block of Flask")
+	}
+	return block + "\n"
+}
+
 // flask installs Flask, and serves the example until the test ends.
 func flask(t *testing.T) uint32 {
 	t.Helper()
@@ -56,7 +71,15 @@ func flask(t *testing.T) uint32 {
 			t.Fatalf("%v: %v\n%s", step, err, out)
 		}
 	}
-	cmd := exec.CommandContext(ctx, interpreter, filepath.Join("testdata", "clients", "handler.py"))
+	serve, err := os.ReadFile(filepath.Join("testdata", "clients", "serve.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "handler.py")
+	if err := os.WriteFile(program, []byte(example(t)+string(serve)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, interpreter, program)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
