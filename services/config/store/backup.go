@@ -177,7 +177,11 @@ func Restore(ctx context.Context, c Config, from io.Reader, who string, now time
 		return h, err
 	}
 	if err := s.fill(ctx, h, lines, who, now); err != nil {
-		return h, err
+		// What a damaged file makes the database refuse is not the database's fault.
+		if _, damage := io.Copy(io.Discard, zip); damage != nil {
+			return h, fmt.Errorf("read backup: it is damaged, nothing was restored: %w", damage)
+		}
+		return h, fmt.Errorf("restore backup: %w", err)
 	}
 	return h, s.migrate(ctx, 0)
 }

@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +126,7 @@ func TestRestore_OfADamagedFileLeavesTheDatabaseEmpty(t *testing.T) {
 		"damaged":      damaged,
 		"empty":        nil,
 		"of something": []byte("PK\x03\x04"),
+		"a row twice":  withARowTwice(t, backup),
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := storetest.New(t)
@@ -189,4 +192,33 @@ func TestPrune_KeepsTheNewestAndWhatLogsMayName(t *testing.T) {
 	if got := open(t, d).shown(0, 2); got != "often= rare=r1 pruned" {
 		t.Errorf("after a restore revision 2 reads %q", got)
 	}
+}
+
+// withARowTwice is a backup that the database refuses before the end of the file shows that it is damaged.
+func withARowTwice(t *testing.T, backup []byte) []byte {
+	t.Helper()
+	zip, err := gzip.NewReader(bytes.NewReader(backup))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(zip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	again := gzip.NewWriter(&out)
+	for line := range bytes.Lines(content) {
+		if bytes.HasPrefix(line, []byte(`["resources"`)) {
+			line = append(bytes.Clone(line), line...)
+		}
+		if _, err := again.Write(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	damaged := out.Bytes()
+	damaged[len(damaged)-5] ^= 1 // of the checksum
+	return damaged
 }
