@@ -38,6 +38,9 @@ type Kind struct {
 
 	// Validate adds what is wrong with a resource to f. policy is where the tenant's deliveries may go.
 	Validate func(r Resource, policy outbound.Policy, f *fault.Violations)
+	// OperatorOnly is the field of a resource that nobody but the operator may set, where it is set; empty where none is. nil
+	// where there is no such field.
+	OperatorOnly func(r Resource) string
 	// ByTenant are the fields that Validate checks against the policy of the tenant.
 	ByTenant []string
 	// Replans reports whether a change alters what planning reads; neither argument is nil.

@@ -19,6 +19,13 @@ var Kind = &channel.Kind{
 	Name: "Hook", Short: "hk", Field: "hook", Label: "hook", One: "a hook", Collection: Collection, Example: "check-credit",
 	New:      func() channel.Resource { return &configv1.Hook{} },
 	Validate: validate, ByTenant: []string{"http.url", "http.auth.oauth2.token_url"},
+	// A script runs on the operator's machines.
+	OperatorOnly: func(r channel.Resource) string {
+		if r.(*configv1.Hook).GetScript() != nil {
+			return "script"
+		}
+		return ""
+	},
 	// Nothing that is planned depends on hooks.
 	Replans: func(_, _ channel.Resource) bool { return false },
 	Mask:    func(r channel.Resource) { withEndpoint(r, func(e *configv1.Endpoint) { endpoints.Mask(e) }) },

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -80,4 +81,37 @@ func TestHook_EveryFaultIsListed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever writes a tenant's configuration does not thereby run programs on the operator's machines.
+func TestHook_ScriptsAreRegisteredByTheOperatorAlone(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	key := must[*configv1.ApiKey](t)(r.keys.CreateApiKey(t.Context(), &configv1.CreateApiKeyRequest{ApiKey: &configv1.ApiKey{
+		Name: "tenants/acme/apiKeys/admin", Scopes: []configv1.ApiKeyScope{configv1.ApiKeyScope_API_KEY_SCOPE_CONFIG_WRITE},
+	}}))
+	conn, err := rpc.Dial(r.address, key.GetSecret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	tenants := configv1.NewHookServiceClient(conn)
+	script := aHook("check")
+	script.Handler = &configv1.Hook_Script{Script: &configv1.ScriptHandler{Path: "/opt/check", Sha256: strings.Repeat("0", 64)}}
+	// Until the key is known: it is made known by the revision that has it.
+	_, err = tenants.CreateHook(t.Context(), &configv1.CreateHookRequest{Hook: aHook("plain")})
+	for fault.KindOf(err) == fault.Unauthenticated || fault.KindOf(err) == fault.Unavailable {
+		_, err = tenants.CreateHook(t.Context(), &configv1.CreateHookRequest{Hook: aHook("plain")})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tenants.CreateHook(t.Context(), &configv1.CreateHookRequest{Hook: script})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	if diff := cmp.Diff([]string{"hook.script"}, fields(err)); diff != "" {
+		t.Errorf("%s\n%v", diff, err)
+	}
+	must[*configv1.Hook](t)(r.hooks.CreateHook(t.Context(), &configv1.CreateHookRequest{Hook: script}))
+	_, err = tenants.UpdateHook(t.Context(), &configv1.UpdateHookRequest{Hook: &configv1.Hook{Name: script.GetName(), Priority: 3}, UpdateMask: mask("priority")})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -35,6 +36,11 @@ func targetKind(k *channel.Kind) *kind {
 				return err
 			}
 			k.Validate(r, policy, f)
+			if caller := rpc.CallerOf(ctx); k.OperatorOnly != nil && (caller == nil || !caller.Operator) {
+				if field := k.OperatorOnly(r); field != "" {
+					f.Add(field, "is registered by the operator alone")
+				}
+			}
 			return unusedTexts(ctx, q, k, f, r)
 		},
 		applied: func(old, new resource) bool { return old == nil || new == nil || k.Replans(old, new) },
