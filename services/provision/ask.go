@@ -53,7 +53,13 @@ func (a *asker) ask(ctx context.Context, q question, h *chain.Handler, data prot
 		return reply.Reply{}, chain.Exchange{}, fmt.Errorf("write the question: %w", err)
 	}
 	exchange := chain.Exchange{Sent: sent}
-	by := reply.Rules{MayChange: h.MayChange, Check: func(changed proto.Message) error { return with(changed).Validate() }}
+	by := reply.Rules{MayChange: h.MayChange, Check: func(changed proto.Message) error {
+		// What is decided must fit into an event: an action that is allowed and can't be published would stay so.
+		if n := proto.Size(changed); n > maxData {
+			return fmt.Errorf("it takes %d bytes, at most %d may be", n, maxData)
+		}
+		return with(changed).Validate()
+	}}
 	switch {
 	case of.broken != nil:
 		return reply.Reply{}, exchange, of.broken

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/pause"
@@ -232,7 +233,7 @@ func response(got *chain.Answer, e *event.Event) (*provisionv1.DecideResponse, e
 	}
 	r := &provisionv1.DecideResponse{
 		Decision: provisionv1.Decision_DECISION_ALLOW, DecidedBy: provisionv1.DecidedBy_DECIDED_BY_ALL_HANDLERS,
-		Reason: got.Reason, Data: data, Time: timestamppb.New(e.Time),
+		Reason: display.Text(got.Reason, maxForeign), Data: data, Time: timestamppb.New(e.Time),
 	}
 	for i := range got.Results {
 		r.Handlers = append(r.Handlers, resultOf(&got.Results[i]))

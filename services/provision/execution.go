@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -127,7 +129,16 @@ func hide(value *string) {
 	}
 }
 
-func cut(b []byte, most int) []byte { return b[:min(len(b), most)] }
+// cut never leaves a part of a rune at the end of a text.
+func cut(b []byte, most int) []byte {
+	if len(b) <= most {
+		return b
+	}
+	for most > 0 && !utf8.RuneStart(b[most]) {
+		most--
+	}
+	return b[:most]
+}
 
 var handlerOutcomes = [...]provisionv1.Outcome{
 	chain.Allowed: provisionv1.Outcome_OUTCOME_ALLOWED, chain.Changed: provisionv1.Outcome_OUTCOME_CHANGED,
@@ -140,11 +151,11 @@ var handlerOutcomes = [...]provisionv1.Outcome{
 // resultOf is a result as answers and the log have it.
 func resultOf(r *chain.Result) *provisionv1.HandlerResult {
 	out := &provisionv1.HandlerResult{
-		Handler: r.Handler.Name, Outcome: handlerOutcomes[r.Outcome], Text: r.Text, Took: durationpb.New(r.Took.Truncate(time.Microsecond)),
+		Handler: r.Handler.Name, Outcome: handlerOutcomes[r.Outcome], Text: display.Text(r.Text, maxForeign), Took: durationpb.New(r.Took.Truncate(time.Microsecond)),
 		Status: int32(r.Exchange.Status), ByFailurePolicy: r.ByPolicy(),
 	}
 	for _, c := range r.Changes {
-		out.Changes = append(out.Changes, &provisionv1.FieldChange{Path: c.Path, Before: string(c.Before), After: string(c.After)})
+		out.Changes = append(out.Changes, &provisionv1.FieldChange{Path: display.Text(c.Path, maxForeign), Before: string(cut(c.Before, maxForeign)), After: string(cut(c.After, maxForeign))})
 	}
 	return out
 }

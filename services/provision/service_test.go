@@ -197,6 +197,27 @@ func TestDecide_HandlersThatMisbehave(t *testing.T) {
 	})
 }
 
+// What a handler writes at length is a fault, or cut: an action that is allowed can be published.
+func TestDecide_WhatAHandlerWritesIsBounded(t *testing.T) {
+	onServers(t, func(f *fixture) {
+		_, large := f.http("large", edit(func(c map[string]any) { c["name"] = strings.Repeat("x", 300<<10) }))
+		large.FailurePolicy = configv1.FailurePolicy_FAILURE_POLICY_ALLOW
+		f.http("long", edit(func(c map[string]any) { c["name"] = strings.Repeat("ü", 50<<10) }))
+		f.http("reason", answering(http.StatusOK, `{"decision":"forbid","reason":"`+strings.Repeat("ü", 100<<10)+`"}`))
+		f.save()
+		res := f.decided(f.start(), nord("k"))
+		if got, want := strings.Join(outcomesOf(res), ", "), "large OUTCOME_FAULT, long OUTCOME_CHANGED, reason OUTCOME_FORBADE"; got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+		if n := len(res.GetReason()); n == 0 || n > 1100 {
+			t.Errorf("the reason has %d bytes", n)
+		}
+		if n := len(res.GetHandlers()[1].GetChanges()[0].GetAfter()); n == 0 || n > 1024 {
+			t.Errorf("a change has %d bytes", n)
+		}
+	})
+}
+
 func TestDecide_DryRunPublishesAndRemembersNothing(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		h, _ := f.http("day", edit(func(c map[string]any) { c["billDay"] = 5 }))
