@@ -46,6 +46,7 @@ type directory struct {
 	source *configclient.Source
 	denied []netip.Prefix
 	keep   func(map[outbound.Key]bool)
+	chain  *chain.Chain
 	health *daemon.Health
 	log    *zap.Logger
 
@@ -100,20 +101,20 @@ func (d *directory) take(s *configclient.Snapshot) {
 		slices.SortFunc(handlers, chain.Order)
 	}
 	d.keep(identities)
+	d.chain.Keep(func(name string) bool { return b.handlers[name] != nil })
 	d.newest.Store(b)
 }
 
-// add puts a handler into the chain of each of its types. Paths that a type does not have change nothing there.
+// add puts a handler into the chain of each of its types. The handler may be that of the book before, which others read: it is
+// not changed.
 func (b *book) add(h *handler) {
 	for _, name := range h.Types {
 		t, known := event.Lookup(name)
 		if !known {
 			continue
 		}
-		mayChange, err := hook.ParsePaths(h.MayChange, t.Data.ProtoReflect().Descriptor())
-		if err != nil && h.broken == nil {
-			h.broken = fmt.Errorf("its paths can't be read: %w", err)
-		}
+		// A hook with a path that its type does not have is broken, so nobody asks what it may change.
+		mayChange, _ := hook.ParsePaths(h.MayChange, t.Data.ProtoReflect().Descriptor())
 		policy := chain.Forbid
 		if h.Allow {
 			policy = chain.Allow
@@ -144,6 +145,13 @@ func (d *directory) handler(t *configclient.Target, s *configclient.Snapshot, be
 	case of.HTTP != nil:
 		r := receiver.New(of.HTTP.Address, tenant.Outbound, d.denied)
 		h.receiver, h.policy, h.broken = &r, tenant.Outbound, r.Broken
+	}
+	for _, name := range of.Types {
+		if t, known := event.Lookup(name); known && h.broken == nil {
+			if _, err := hook.ParsePaths(of.MayChange, t.Data.ProtoReflect().Descriptor()); err != nil {
+				h.broken = fmt.Errorf("its paths can't be read: %w", err)
+			}
+		}
 	}
 	return h
 }

@@ -44,7 +44,7 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain,
 	if err != nil {
 		return fmt.Errorf("open outbound connections: %w", err)
 	}
-	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, health: f.Health, log: f.Log}
+	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, chain: asking, health: f.Health, log: f.Log}
 	marks := newMarker(f.Store.MarkPublished, f.Log)
 	provisionv1.RegisterProvisioningServiceServer(f.Server, &deciding{
 		newest: hooks.newest.Load, chain: asking, keys: f.Store, marks: marks, clock: f.Clock, logger: f.Log, metrics: metrics,

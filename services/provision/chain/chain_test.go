@@ -160,6 +160,10 @@ func TestRun_AnswersThatAreNoDecisionOpenNoCircuit(t *testing.T) {
 		if n := c.OpenCircuits(); n != 1 {
 			t.Errorf("%d circuits are open, want that of b", n)
 		}
+		c.Keep(func(name string) bool { return name != "b" })
+		if n := c.OpenCircuits(); n != 0 {
+			t.Errorf("%d circuits are open once b is gone", n)
+		}
 	})
 }
 

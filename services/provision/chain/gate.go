@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 )
@@ -117,3 +118,10 @@ func (g *gates) open() int {
 
 // OpenCircuits is how many handlers are not asked now, because they failed too often.
 func (c *Chain) OpenCircuits() int { return c.gates.open() }
+
+// Keep forgets the circuits of handlers that there are no longer.
+func (c *Chain) Keep(there func(name string) bool) {
+	c.gates.mu.Lock()
+	defer c.gates.mu.Unlock()
+	maps.DeleteFunc(c.gates.all, func(name string, _ *gate) bool { return !there(name) })
+}
