@@ -57,7 +57,10 @@ type ForeignPublisher = foreign.Publisher
 //
 // Level 2: an event's identity has its subject in it. A log of level 1 is not read: what follows from it would bear
 // other ids than what was published.
-const Level = 2
+//
+// Level 3: an absence counts events of more than 1 KiB too, and a timer whose type is gone is dropped where it made the
+// fold stop. A log of level 2 is not read: counted anew it would decide otherwise than it did.
+const Level = 3
 
 // Codes of incidents: states that need a person.
 const (
