@@ -23,8 +23,9 @@ const (
 // Main is the whole main function of a service: `daemon.Main("trigger", trigger.DefaultConfig(), trigger.Run)`. It does
 // not return.
 //
-// Flags: -config FILE, and -check-config, which reads and validates the configuration and starts nothing. SIGTERM and
-// SIGINT start the stop; a second one ends the process at once.
+// Flags: -config FILE; -check-config, which reads and validates the configuration and starts nothing; and -healthy, which
+// asks the process that runs with this configuration whether it is ready. SIGTERM and SIGINT start the stop; a second one
+// ends the process at once.
 func Main[C Configuration](name string, cfg C, run func(ctx context.Context, cfg C, env Env) error) {
 	// Services keep large, long-lived caches and produce small garbage fast: with Go's default of 100 the collector would
 	// scan the caches all the time. A process may take three times its live heap; GOGC and GOMEMLIMIT override this.
@@ -42,6 +43,7 @@ func start[C Configuration](
 	flags.SetOutput(stderr)
 	path := flags.String("config", "", "read the configuration from this YAML `file`")
 	check := flags.Bool("check-config", false, "validate the configuration, start nothing")
+	healthy := flags.Bool("healthy", false, "ask the process that runs with this configuration whether it is ready: exit 0 if so, else 1 with what is wrong")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	} else if err != nil {
@@ -59,6 +61,13 @@ func start[C Configuration](
 	}
 	if *check {
 		fmt.Fprintf(stderr, "%s: the configuration is valid\n", name)
+		return exitOK
+	}
+	if *healthy {
+		if err := askReady(ctx, cfg.Frame().Admin); err != nil {
+			fmt.Fprintf(stderr, "%s: %v\n", name, err)
+			return exitFailed
+		}
 		return exitOK
 	}
 	log, err := NewLogger(name, cfg.Frame().LogLevel, stderr)

@@ -89,6 +89,7 @@ func TestMain_ExitCodes(t *testing.T) {
 		"-check-config of a good one exits 0":  {as: "clean", args: []string{"-check-config"}, code: 0, want: "is valid"},
 		"an unknown variable exits 2":          {as: "clean", env: "TOLLGATE_OTHER=1", code: 2, want: "TOLLGATE_OTHER is not known"},
 		"a broken rule exits 2 with the check": {as: "clean", args: []string{"-check-config"}, env: "TOLLGATE_SIZE=0", code: 2, want: "size: must be at least 1"},
+		"-healthy without the process exits 1": {as: "clean", args: []string{"-healthy"}, env: "TOLLGATE_ADMIN_LISTEN=127.0.0.1:1", code: 1, want: "does not answer"},
 		"an unknown flag exits 2":              {as: "clean", args: []string{"-verbose"}, code: 2, want: "-verbose"},
 		"an argument exits 2":                  {as: "clean", args: []string{"extra"}, code: 2, want: `"extra"`},
 		"a file that is missing exits 2":       {as: "clean", args: []string{"-config", "none.yaml"}, code: 2, want: "no such file"},

@@ -125,7 +125,7 @@ func check(name string, args []string) error {
 		case args[i] == "-config" && i+1 < len(args):
 			i++
 			path = args[i]
-		case args[i] != "-check-config":
+		case args[i] != "-check-config" && args[i] != "-healthy":
 			return fmt.Errorf("it has no flag %s", args[i])
 		}
 	}

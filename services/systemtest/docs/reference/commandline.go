@@ -23,8 +23,9 @@ func CommandLine(context.Context, string) (string, error) {
 called wrongly and did nothing. Answers go to standard output, all else to standard error. An environment variable replaces its
 flag; the flag wins. Amounts are such as `+"`'30 EUR'`"+`.
 
-Each service is a program of its own, `+"`tollgate-<service>`"+`, with two flags: `+"`-config FILE`"+` reads the configuration from a YAML file, and
-`+"`-check-config`"+` validates the configuration and starts nothing. It exits 0 after SIGTERM or SIGINT where all work was finished, 1 where
+Each service is a program of its own, `+"`tollgate-<service>`"+`, with three flags: `+"`-config FILE`"+` reads the configuration from a YAML file,
+`+"`-check-config`"+` validates the configuration and starts nothing, and `+"`-healthy`"+` asks the process that runs with this configuration
+whether it is ready: it exits 0 where it is, else 1 with the checks that fail, for supervisors. The program exits 0 after SIGTERM or SIGINT where all work was finished, 1 where
 something was left or failed, 2 where the configuration has violations. A second signal ends it at once. See [Configuration](configuration.md).
 `)
 	var rows [][]string
