@@ -1,7 +1,9 @@
 package streamtest
 
 import (
+	"context"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -42,5 +44,42 @@ func testPositions(t *testing.T, b Broker) {
 	}
 	if got := read(); !slices.Equal(got, want) {
 		t.Errorf("stored is %+v, want %+v", got, want)
+	}
+}
+
+func testCommittedMetadata(t *testing.T, b Broker) {
+	s := newSuite(t, b)
+	topic := s.topic("metadata", 1, nil)
+	type found struct {
+		offset   int64
+		metadata string
+	}
+	got := make(chan found, 10)
+	member := func(offset int64, metadata string) {
+		end := s.consume(s.Client, s.group("metadata", topic), func(ctx context.Context, cl *stream.Claim) error {
+			before := found{cl.Committed(), cl.Metadata()}
+			if err := cl.CommitWith(ctx, offset, metadata); err != nil {
+				return err
+			}
+			if cl.Committed() != offset || cl.Metadata() != metadata {
+				t.Errorf("after the commit the claim has %d, %q", cl.Committed(), cl.Metadata())
+			}
+			got <- before
+			<-cl.Draining()
+			return nil
+		})
+		want := found{-1, ""}
+		if offset > 0 {
+			want = found{offset - 1, "of " + strconv.FormatInt(offset-1, 10)}
+		}
+		if before := waitFor(s, "the partition", got); before != want {
+			t.Errorf("a member finds %+v, want %+v", before, want)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for offset := range int64(3) {
+		member(offset, "of "+strconv.FormatInt(offset, 10))
 	}
 }

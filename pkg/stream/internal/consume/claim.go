@@ -27,6 +27,7 @@ type Claim struct {
 	g         *group
 	member    string
 	committed int64
+	metadata  string // of committed
 	position  *position
 
 	drain    context.Context // ends at revoke: stop taking, finish what is begun
@@ -35,18 +36,18 @@ type Claim struct {
 	failed   atomic.Bool     // Health reports that the work waits: it failed, and made no progress since
 	idle     atomic.Int32    // how many calls wait for another service; that is progress
 
-	mu sync.Mutex // guards committed
+	mu sync.Mutex // guards committed and metadata
 
 	commitSlot chan struct{} // one commit in flight
 	last       int64         // highest offset a commit was asked for; guarded by commitSlot
 }
 
-func newClaim(g *group, topic string, partition, generation int32, member string, committed int64,
+func newClaim(g *group, topic string, partition, generation int32, member string, at Position,
 	drain context.Context) *Claim {
 	cl := &Claim{
 		Topic: topic, Partition: partition, Generation: generation,
-		g: g, member: member, committed: committed, position: newPosition(committed), drain: drain,
-		commitSlot: make(chan struct{}, 1), last: committed,
+		g: g, member: member, committed: at.Offset, metadata: at.Metadata, position: newPosition(at.Offset), drain: drain,
+		commitSlot: make(chan struct{}, 1), last: at.Offset,
 	}
 	cl.Alive()
 	return cl
@@ -58,6 +59,13 @@ func (cl *Claim) Committed() int64 {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	return cl.committed
+}
+
+// Metadata is the text that was committed with Committed.
+func (cl *Claim) Metadata() string {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.metadata
 }
 
 // Draining ends when the partition is revoked or the process stops: take no
@@ -113,6 +121,12 @@ func (cl *Claim) fetchBy(ctx context.Context, from int64,
 // ErrNotMonotonic. Temporary errors are retried until ctx ends; ErrRevoked means
 // the group has moved on and the next owner repeats from the last commit.
 func (cl *Claim) Commit(ctx context.Context, offset int64) error {
+	return cl.CommitWith(ctx, offset, "")
+}
+
+// CommitWith is Commit with a text beside the offset, for the next owner of the partition: Metadata is there what it was
+// here. Brokers take 4096 bytes of it unless they are set otherwise.
+func (cl *Claim) CommitWith(ctx context.Context, offset int64, metadata string) error {
 	defer cl.waiting()()
 	select {
 	case cl.commitSlot <- struct{}{}:
@@ -128,7 +142,7 @@ func (cl *Claim) Commit(ctx context.Context, offset int64) error {
 	label := c.TopicLabel(cl.Topic)
 	err := c.Retry(ctx, cluster.WaitKey{For: "commit", Topic: cl.Topic, Partition: cl.Partition},
 		func(ctx context.Context) error {
-			err := cl.commitOnce(ctx, offset)
+			err := cl.commitOnce(ctx, offset, metadata)
 			if errors.Is(err, kafka.RebalanceInProgress) && cl.drain.Err() != nil {
 				err = fmt.Errorf("%w: %w", kafka.IllegalGeneration, err) // too late for this generation
 			}
@@ -140,7 +154,7 @@ func (cl *Claim) Commit(ctx context.Context, offset int64) error {
 	switch {
 	case err == nil:
 		cl.mu.Lock()
-		cl.committed = offset
+		cl.committed, cl.metadata = offset, metadata
 		cl.mu.Unlock()
 		cl.Worked(offset)
 		c.metrics.commits.WithLabelValues(label).Inc()
@@ -153,14 +167,14 @@ func (cl *Claim) Commit(ctx context.Context, offset int64) error {
 	}
 }
 
-func (cl *Claim) commitOnce(ctx context.Context, offset int64) error {
+func (cl *Claim) commitOnce(ctx context.Context, offset int64, metadata string) error {
 	ctx, cancel := context.WithTimeout(ctx, cl.g.c.CallTimeout)
 	defer cancel()
 	res, err := cl.g.c.Kafka.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
 		GroupID:      cl.g.id,
 		GenerationID: int(cl.Generation),
 		MemberID:     cl.member,
-		Topics:       map[string][]kafka.OffsetCommit{cl.Topic: {{Partition: int(cl.Partition), Offset: offset}}},
+		Topics:       map[string][]kafka.OffsetCommit{cl.Topic: {{Partition: int(cl.Partition), Offset: offset, Metadata: metadata}}},
 	})
 	if err != nil {
 		return err

@@ -101,7 +101,7 @@ func (untilClosed) Err() error            { return nil }
 
 // committed reads the group's offsets of the assigned partitions; -1 means none.
 // kafka-go reads them too but turns "none" into a start of its own.
-func (g *group) committed(ctx context.Context, gen *kafka.Generation) (map[partitionKey]int64, error) {
+func (g *group) committed(ctx context.Context, gen *kafka.Generation) (map[partitionKey]Position, error) {
 	var ask []Position
 	for topic, partitions := range gen.Assignments {
 		for _, p := range partitions {
@@ -112,9 +112,9 @@ func (g *group) committed(ctx context.Context, gen *kafka.Generation) (map[parti
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[partitionKey]int64, len(all))
+	out := make(map[partitionKey]Position, len(all))
 	for _, p := range all {
-		out[partitionKey{p.Topic, p.Partition}] = p.Offset
+		out[partitionKey{p.Topic, p.Partition}] = p
 	}
 	return out, nil
 }

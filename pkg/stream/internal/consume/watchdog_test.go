@@ -34,7 +34,7 @@ func watched(t *testing.T, work func(cl *Claim)) error {
 	g := &group{c: c, cfg: GroupConfig{Name: "g", Watchdog: time.Minute, Drain: time.Second}, started: time.Now()}
 	drain, stop := context.WithCancel(t.Context())
 	defer stop()
-	cl := newClaim(g, "p.t", 0, 1, "m", -1, drain)
+	cl := newClaim(g, "p.t", 0, 1, "m", Position{Offset: -1}, drain)
 	idle := make(chan struct{})
 	go func() {
 		defer close(idle)
@@ -91,7 +91,7 @@ func TestDrain_EndsTheWorksContextAtItsDeadline(t *testing.T) {
 		g := &group{cfg: GroupConfig{Watchdog: time.Minute, Drain: 3 * time.Second}, started: time.Now()}
 		drain, revoke := context.WithCancel(t.Context())
 		finish, endWork := context.WithCancel(t.Context())
-		cl := newClaim(g, "p.t", 0, 1, "m", -1, drain)
+		cl := newClaim(g, "p.t", 0, 1, "m", Position{Offset: -1}, drain)
 		idle := make(chan struct{})
 		var ended time.Duration
 		go func() {
@@ -121,7 +121,7 @@ func TestConsume_RetriesFailingWorkWithBackoff(t *testing.T) {
 			work: func(context.Context, *Claim) error { runs++; return errors.New("redis is away") }}
 		drain, revoke := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer revoke()
-		cl := newClaim(g, "p.t", 0, 1, "m", -1, drain)
+		cl := newClaim(g, "p.t", 0, 1, "m", Position{Offset: -1}, drain)
 		if g.repeat(drain, cl) {
 			t.Error("it asked to rejoin")
 		}
