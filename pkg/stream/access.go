@@ -59,7 +59,7 @@ var access = []allowed{
 		[]string{EventsOrdered, EventsUnordered, Safeguards, TriggersDecisions, DeliveriesDead, EventsRejected, StateSnapshots},
 		[]string{"trigger-ordered", "trigger-unordered", "trigger-safeguards"},
 	},
-	{"provision", nil, []string{EventsOrdered, EventsUnordered, ProvisionExecutions}, nil},
+	{"provision", []string{EventsOrdered, EventsUnordered}, []string{EventsOrdered, EventsUnordered, ProvisionExecutions}, []string{"provision"}},
 	{"producer", nil, []string{EventsInbound}, nil},
 	{"consumer", []string{EventsOrdered, EventsUnordered, Safeguards, DeliveriesAttempts, DeliveriesDead}, nil, nil},
 	{

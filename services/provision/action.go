@@ -34,6 +34,8 @@ type action struct {
 	event    *event.Event
 	objectID string
 	dryRun   bool
+	// stage is when it is asked about; before it, where there is none.
+	stage provisionv1.Execution_Stage
 	// key names the action's idempotency key in the store, content is a hash of what is asked.
 	key, content string
 }

@@ -34,6 +34,14 @@ type question struct {
 	stage string
 }
 
+// id is that of the event, or of one that a producer named: its id is its own only beside its source.
+func (q question) id() string {
+	if q.stage == receiver.StageAfter {
+		return hashOf("arrived", q.event.Tenant, q.event.Source, q.event.ID)
+	}
+	return q.event.ID
+}
+
 // about is how handlers are asked this question.
 func (a *asker) about(q question) chain.Ask {
 	return func(ctx context.Context, h *chain.Handler, data proto.Message) (reply.Reply, chain.Exchange, error) {
@@ -66,7 +74,7 @@ func (a *asker) ask(ctx context.Context, q question, h *chain.Handler, data prot
 	case of.Script != nil:
 		return a.script(ctx, of, data, by, exchange)
 	case of.receiver != nil:
-		return a.request(ctx, of, with(data), by, exchange)
+		return a.request(ctx, of, q.id(), with(data), by, exchange)
 	}
 	return reply.Reply{}, exchange, errors.New("its kind of handler is not known to this version")
 }
@@ -81,9 +89,9 @@ func (a *asker) script(ctx context.Context, of *handler, data proto.Message, by 
 	return r, x, err
 }
 
-func (a *asker) request(ctx context.Context, of *handler, e *event.Event, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
+func (a *asker) request(ctx context.Context, of *handler, id string, e *event.Event, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
 	// One question, however often it is sent: id of the event and of the handler.
-	header := of.receiver.QuestionHeader(e.ID+"."+of.ID, a.clock(), x.Sent)
+	header := of.receiver.QuestionHeader(id+"."+of.ID, a.clock(), x.Sent)
 	answer := a.Do(ctx, of.receiver, outbound.Request{
 		Method: of.HTTP.Method, Header: header, Body: x.Sent, KeepSuccess: maxReply + 1,
 		Repeatable: true, // handlers know repeats by their id

@@ -3,9 +3,11 @@ package provision
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/hook"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
+	"github.com/tollgate/tollgate/services/provision/arrived"
 	"github.com/tollgate/tollgate/services/provision/chain"
 )
 
@@ -37,6 +40,8 @@ type book struct {
 	handlers map[string]*handler
 	// chains are the handlers to ask, in their order, by tenant and type.
 	chains map[chainKey][]*chain.Handler
+	// arrived are the same handlers, as those of events of the log.
+	arrived map[chainKey][]arrived.Handler
 }
 
 type chainKey struct{ tenant, eventType string }
@@ -51,6 +56,9 @@ type directory struct {
 	log    *zap.Logger
 
 	newest atomic.Pointer[book]
+	// read is closed once there is a book.
+	read chan struct{}
+	once sync.Once
 }
 
 // retryRead is how soon a revision that could not be read is asked for again.
@@ -82,7 +90,7 @@ func (d *directory) Run(ctx context.Context) error {
 
 func (d *directory) take(s *configclient.Snapshot) {
 	before := d.newest.Load()
-	b := &book{snapshot: s, handlers: map[string]*handler{}, chains: map[chainKey][]*chain.Handler{}}
+	b := &book{snapshot: s, handlers: map[string]*handler{}, chains: map[chainKey][]*chain.Handler{}, arrived: map[chainKey][]arrived.Handler{}}
 	identities := map[outbound.Key]bool{}
 	for _, t := range s.Targets(hook.Kind) {
 		h := d.handler(t, s, before)
@@ -93,16 +101,20 @@ func (d *directory) take(s *configclient.Snapshot) {
 		if h.broken != nil {
 			d.log.Warn("hook can't be asked", zap.String("hook", t.Name), zap.Error(h.broken))
 		}
-		if h.Status == hook.Enabled {
+		if h.asked() {
 			b.add(h)
 		}
 	}
-	for _, handlers := range b.chains {
+	for key, handlers := range b.chains {
 		slices.SortFunc(handlers, chain.Order)
+		for _, h := range handlers {
+			b.arrived[key] = append(b.arrived[key], arrived.Handler{Name: h.Name, Concurrency: h.Concurrency})
+		}
 	}
 	d.keep(identities)
 	d.chain.Keep(func(name string) bool { return b.handlers[name] != nil })
 	d.newest.Store(b)
+	d.once.Do(func() { close(d.read) })
 }
 
 // add puts a handler into the chain of each of its types. The handler may be that of the book before, which others read: it is
@@ -125,6 +137,12 @@ func (b *book) add(h *handler) {
 		})
 	}
 }
+
+// asked reports whether the handler is asked at all.
+func (h *handler) asked() bool { return h.Status == hook.Enabled }
+
+// names are those of all handlers.
+func (b *book) names() []string { return slices.Collect(maps.Keys(b.handlers)) }
 
 // handler makes a hook ready, or takes the one of the revision before, where nothing of it changed: its connections stay.
 func (d *directory) handler(t *configclient.Target, s *configclient.Snapshot, before *book) *handler {

@@ -93,9 +93,12 @@ func (l *executionLog) lost(n int, err error) {
 
 func (l *executionLog) record(ctx context.Context, a *action, b *book, r *chain.Result) (stream.Record, error) {
 	x := &provisionv1.Execution{
-		Tenant: a.event.Tenant, Result: resultOf(r), Stage: provisionv1.Execution_STAGE_BEFORE, Type: a.event.Type, EventId: a.event.ID,
+		Tenant: a.event.Tenant, Result: resultOf(r), Stage: max(a.stage, provisionv1.Execution_STAGE_BEFORE), Type: a.event.Type, EventId: a.event.ID,
 		ObjectId: a.objectID, Time: timestamppb.New(r.Began), Caller: rpc.Caller(ctx), DryRun: a.dryRun, Correlation: a.event.Correlation,
 		Revision: b.snapshot.Revision,
+	}
+	if a.stage == provisionv1.Execution_STAGE_AFTER {
+		x.Result.ByFailurePolicy = false // nothing is decided
 	}
 	x.Id = hashOf("execution", a.key, r.Handler.Name, strconv.FormatInt(r.Began.UnixNano(), 10))
 	x.Sent, x.Received = r.Exchange.Sent, r.Exchange.Received

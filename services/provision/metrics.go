@@ -78,9 +78,32 @@ func (m *metrics) asked(a *chain.Answer) {
 	}
 	m.decisions.WithLabelValues(result).Inc()
 	for i := range a.Results {
-		m.outcomes.WithLabelValues(a.Results[i].Outcome.String()).Inc()
-		m.handlers.Observe(a.Results[i].Took.Seconds())
+		m.handled(&a.Results[i])
 	}
+}
+
+// handled counts how a question ended.
+func (m *metrics) handled(r *chain.Result) {
+	m.outcomes.WithLabelValues(r.Outcome.String()).Inc()
+	m.handlers.Observe(r.Took.Seconds())
+}
+
+// observeArrivals shows how far handlers are behind the log.
+func observeArrivals(registry prometheus.Registerer, behind func() (apart int, age time.Duration)) error {
+	for _, c := range []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tollgate_provision_arrived_age_seconds",
+			Help: "For how long the first event of the log waits that a handler of it is not done with. At ten minutes events end unasked.",
+		}, func() float64 { _, age := behind(); return age.Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tollgate_provision_arrived_apart", Help: "Handlers that are slower than the log and are read apart, each once a partition.",
+		}, func() float64 { apart, _ := behind(); return float64(apart) }),
+	} {
+		if err := registry.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
 }
 
 // decided counts a call.

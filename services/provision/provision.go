@@ -44,15 +44,28 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain,
 	if err != nil {
 		return fmt.Errorf("open outbound connections: %w", err)
 	}
-	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, chain: asking, health: f.Health, log: f.Log}
+	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, chain: asking, health: f.Health, log: f.Log, read: make(chan struct{})}
 	marks := newMarker(f.Store.MarkPublished, f.Log)
+	ask := &asker{Client: receiver.Client{Pool: pool, Tokens: tokens}, scripts: cfg.Scripts, clock: f.Clock}
+	log := &executionLog{
+		topic: f.Client.Topic(stream.ProvisionExecutions), produce: f.Producer.Produce, results: f.Producer.ProduceResults, log: f.Log, metrics: metrics,
+	}
 	provisionv1.RegisterProvisioningServiceServer(f.Server, &deciding{
 		newest: hooks.newest.Load, chain: asking, keys: f.Store, marks: marks, clock: f.Clock, logger: f.Log, metrics: metrics,
-		asker: &asker{Client: receiver.Client{Pool: pool, Tokens: tokens}, scripts: cfg.Scripts, clock: f.Clock},
-		log: &executionLog{
-			topic: f.Client.Topic(stream.ProvisionExecutions), produce: f.Producer.Produce, results: f.Producer.ProduceResults, log: f.Log, metrics: metrics,
-		},
+		asker: ask, log: log,
 		ordered: f.Client.Topic(stream.EventsOrdered), unordered: f.Client.Topic(stream.EventsUnordered),
 	})
-	return daemon.RunAll(ctx, hooks.Run, marks.Run, f.Server.Serve)
+	after := &afterwards{newest: hooks.newest.Load, chain: asking, about: ask.about, log: log, logger: f.Log, metrics: metrics, clock: f.Clock}
+	arrivals := after.arrivals(f.Client)
+	if err := observeArrivals(f.Metrics, arrivals.Behind); err != nil {
+		return err
+	}
+	return daemon.RunAll(ctx, hooks.Run, marks.Run, f.Server.Serve, func(ctx context.Context) error {
+		select {
+		case <-hooks.read: // nobody is asked before it is known who
+		case <-ctx.Done():
+			return nil
+		}
+		return f.Client.Consume(ctx, stream.GroupConfig{Name: f.Name, Topics: []string{stream.EventsOrdered, stream.EventsUnordered}}, arrivals.Work)
+	})
 }

@@ -108,7 +108,9 @@ type Result struct {
 	Handler *Handler
 	Outcome Outcome
 	// Text is the handler's reason, or what was wrong.
-	Text     string
+	Text string
+	// Unwell: it is not this question that it fails on; another time it may answer.
+	Unwell   bool
 	Began    time.Time
 	Took     time.Duration
 	Changes  []reply.Change
@@ -192,6 +194,17 @@ func (c *Chain) Run(ctx context.Context, ask Ask, handlers []*Handler, data prot
 	return a, nil
 }
 
+// One asks a handler by itself, within its own time. The error is Ours, or that of ctx where that ended: there is no answer.
+func (c *Chain) One(ctx context.Context, ask Ask, h *Handler, data proto.Message) (Result, error) {
+	r := Result{Handler: h, Began: time.Now()}
+	_, err := c.question(ctx, ask, h, data, r.Began.Add(2*h.Timeout+leastQuestion), &r)
+	r.Took = time.Since(r.Began)
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return r, err
+}
+
 // question asks one handler, and writes what came of it into r.
 func (c *Chain) question(ctx context.Context, ask Ask, h *Handler, data proto.Message, end time.Time, r *Result) (answer reply.Reply, _ error) {
 	left := time.Until(end)
@@ -201,13 +214,13 @@ func (c *Chain) question(ctx context.Context, ask Ask, h *Handler, data proto.Me
 	}
 	gate := c.gates.of(h)
 	if !gate.admits(time.Now()) {
-		r.Outcome, r.Text = CircuitOpen, "it failed too often in a row, and is asked again later"
+		r.Outcome, r.Unwell, r.Text = CircuitOpen, true, "it failed too often in a row, and is asked again later"
 		return answer, nil
 	}
 	asking, cancel := context.WithTimeout(ctx, min(h.Timeout, left))
 	defer cancel()
 	if !gate.enter(asking) {
-		r.Outcome, r.Text = Busy, fmt.Sprintf("%d questions to it were open already", h.Concurrency)
+		r.Outcome, r.Unwell, r.Text = Busy, true, fmt.Sprintf("%d questions to it were open already", h.Concurrency)
 		return answer, nil
 	}
 	answer, exchange, err := ask(asking, h, data)
@@ -234,10 +247,10 @@ func (c *Chain) question(ctx context.Context, ask Ask, h *Handler, data proto.Me
 		r.Outcome, r.Text = CutOff, fmt.Sprintf("the call's time ended after %s of the handler's %s", left.Round(time.Millisecond), h.Timeout)
 		gate.abandoned()
 	case asking.Err() != nil:
-		r.Outcome, r.Text = TimedOut, fmt.Sprintf("it did not answer within %s", h.Timeout)
+		r.Outcome, r.Unwell, r.Text = TimedOut, true, fmt.Sprintf("it did not answer within %s", h.Timeout)
 		gate.failed(time.Now())
 	case errors.As(err, &failure):
-		r.Outcome, r.Text = Fault, err.Error()
+		r.Outcome, r.Unwell, r.Text = Fault, true, err.Error()
 		gate.failed(time.Now())
 	default:
 		// It answers, though not what this call can use.
