@@ -40,7 +40,7 @@ func spent(id, subject string) *event.Event {
 func (f *fixture) publish(events ...*event.Event) {
 	f.Helper()
 	producer := f.Client.NewProducer()
-	defer producer.Close(f.Ctx) //nolint:errcheck // each was acknowledged
+	defer producer.Close(f.Ctx)
 	for _, e := range events {
 		topic := stream.EventsOrdered
 		if e.Queue() == event.Unordered {

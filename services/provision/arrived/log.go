@@ -201,7 +201,7 @@ func (h *held) drain(ctx context.Context, claim *stream.Claim) error {
 		h.log.lines.stop(h.owner)
 	})
 	if ctx.Err() != nil {
-		return nil // what was open is asked again by the next owner
+		return nil //nolint:nilerr // what was open is asked again by the next owner
 	}
 	return h.commit(ctx, claim)
 }
