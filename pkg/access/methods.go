@@ -57,7 +57,7 @@ var Methods = func() map[string]Rule {
 			"Explain": of(Rules, "parent", "notification"),
 		}},
 		{"tollgate.delivery.v1.TestService", map[string]Rule{"SendTest": of(Tests, "name", "endpoint.name", "smtp_profile.name")}},
-		{"tollgate.provision.v1.ProvisioningService", map[string]Rule{"Decide": of(Provision, "tenant")}},
+		{"tollgate.provision.v1.ProvisioningService", map[string]Rule{"Decide": of(Provision, "tenant"), "TestRun": of(Tests, "name")}},
 		{"tollgate.config.v1.HistoryService", map[string]Rule{"GetHistory": {}, "AcceptRestore": {}}},
 		{"tollgate.config.v1.ConfigWatchService", map[string]Rule{
 			"Snapshot": {Service: true}, "Watch": {Service: true}, "WatchSuppressions": {Service: true, ServiceOnly: true},
@@ -81,7 +81,7 @@ var Methods = func() map[string]Rule {
 		resources("SmtpProfile", "SmtpProfiles", "smtp_profile", ConfigWrite, map[string]Rule{"ReportHealth": {Service: true, ServiceOnly: true}}),
 		resources("User", "Users", "user", ConfigWrite, nil),
 		resources("ApiKey", "ApiKeys", "api_key", APIKeysWrite, nil),
-		resources("Hook", "Hooks", "hook", ConfigWrite, nil),
+		resources("Hook", "Hooks", "hook", ConfigWrite, map[string]Rule{"Reorder": of(ConfigWrite, "parent"), "TestRun": of(Tests, "name")}),
 		// email stores what servers answer of an address.
 		resources("Suppression", "Suppressions", "suppression", SuppressionsWrite, map[string]Rule{
 			"UpdateSuppression": {Scope: SuppressionsWrite, Tenants: []string{"suppression.name"}, Service: true},

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -66,6 +67,11 @@ const (
 	longestTimeout  = 10 * time.Second
 	maxConcurrency  = 512
 )
+
+// Order is that in which hooks are asked: by priority, those of one priority by name.
+func Order(a, b *configv1.Hook) int {
+	return cmp.Or(cmp.Compare(a.GetPriority(), b.GetPriority()), strings.Compare(a.GetName(), b.GetName()))
+}
 
 // Planning implements channel.Target: nothing is planned for a hook.
 func (h *Hook) Planning() channel.Planning { return channel.Planning{} }

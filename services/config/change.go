@@ -292,7 +292,6 @@ func requireTenant(ctx context.Context, q queries, f *fault.Violations, name str
 // write gives next its metadata and adds it as a revision of its own.
 func (s *service) write(ctx context.Context, tx *store.Tx, c change, action string, next, stored resource) (store.Revisions, error) {
 	last := tx.Last()
-	now := s.clock()
 	made := store.Revisions{Revision: last.Revision + 1, Apply: last.Apply}
 	var before, after resource
 	if stored != nil && stored.GetMetadata().GetDeleteTime() == nil {
@@ -307,24 +306,31 @@ func (s *service) write(ctx context.Context, tx *store.Tx, c change, action stri
 	if n, ok := next.(*configv1.Notification); ok {
 		n.Version++
 	}
-	m := &configv1.Metadata{
-		Etag: etagOf(made.Revision, next), Revision: made.Revision,
-		CreateTime: timestamppb.New(now), UpdateTime: timestamppb.New(now),
+	body, err := s.encode(c.kind, next, stored, action, made.Revision)
+	if err != nil {
+		return store.Revisions{}, err
 	}
+	return made, tx.Write(ctx, store.Entry{Revisions: made, At: s.clock(), Caller: rpc.Caller(ctx), Action: c.logged(action)}, store.Version{
+		Kind: c.kind.name, Name: c.name, Revision: made.Revision, Deleted: action == actionDelete, Body: body,
+	})
+}
+
+// encode gives a new version its metadata, and is what of it is stored.
+func (s *service) encode(k *kind, next, stored resource, action string, revision int64) ([]byte, error) {
+	now := timestamppb.New(s.clock())
+	m := &configv1.Metadata{Etag: etagOf(revision, next), Revision: revision, CreateTime: now, UpdateTime: now}
 	if stored != nil {
 		m.CreateTime = stored.GetMetadata().GetCreateTime()
 	}
 	if action == actionDelete {
-		m.DeleteTime = timestamppb.New(now)
+		m.DeleteTime = now
 	}
 	setMetadata(next, m)
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(next)
 	if err != nil {
-		return store.Revisions{}, fmt.Errorf("encode %s %s: %w", c.kind.label, c.name, err)
+		return nil, fmt.Errorf("encode %s %s: %w", k.label, next.GetName(), err)
 	}
-	return made, tx.Write(ctx, store.Entry{Revisions: made, At: now, Caller: rpc.Caller(ctx), Action: c.logged(action)}, store.Version{
-		Kind: c.kind.name, Name: c.name, Revision: made.Revision, Deleted: action == actionDelete, Body: body,
-	})
+	return body, nil
 }
 
 // etagOf also holds a hash of the content: a database set back gives out revisions again.

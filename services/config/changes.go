@@ -87,28 +87,60 @@ func (c *changeService) shown(ctx context.Context, e store.Change) (*configv1.Ch
 			continue
 		}
 		out.Kind = messageName(k)
-		before, after, whole, err := c.service.store.Versions(ctx, e)
-		if err != nil {
-			return nil, err
+		var whole bool
+		var err error
+		if e.Action == actionReorder {
+			out.Fields, whole, err = c.steps(ctx, k, e)
+		} else {
+			out.Fields, whole, err = c.fields(ctx, k, e)
 		}
-		if out.Pruned = !whole; !whole {
-			return out, nil
-		}
-		was, is := k.make(), k.make()
-		if before != nil && !before.Deleted {
-			if err := unmarshal(*before, was); err != nil {
-				return nil, err
-			}
-		}
-		if after != nil && !after.Deleted {
-			if err := unmarshal(*after, is); err != nil {
-				return nil, err
-			}
-		}
-		out.Fields, err = c.difference(k, was, is)
+		out.Pruned = !whole
 		return out, err
 	}
 	return out, nil
+}
+
+// fields are what a change of one resource changed; whole is false where its content was pruned.
+func (c *changeService) fields(ctx context.Context, k *kind, e store.Change) (fields []*configv1.FieldChange, whole bool, err error) {
+	before, after, whole, err := c.service.store.Versions(ctx, e)
+	if err != nil || !whole {
+		return nil, whole, err
+	}
+	was, is := k.make(), k.make()
+	if before != nil && !before.Deleted {
+		if err := unmarshal(*before, was); err != nil {
+			return nil, false, err
+		}
+	}
+	if after != nil && !after.Deleted {
+		if err := unmarshal(*after, is); err != nil {
+			return nil, false, err
+		}
+	}
+	fields, err = c.difference(k, was, is)
+	return fields, true, err
+}
+
+// steps are what a change of several resources changed, each field under the last part of its resource's name.
+func (c *changeService) steps(ctx context.Context, k *kind, e store.Change) (fields []*configv1.FieldChange, whole bool, err error) {
+	names, err := c.service.store.Names(ctx, e)
+	if err != nil {
+		return nil, false, err
+	}
+	whole = true
+	for _, name := range names {
+		e.Name = name
+		one, kept, err := c.fields(ctx, k, e)
+		if err != nil {
+			return nil, false, err
+		}
+		whole = whole && kept
+		for _, f := range one {
+			f.Path = name[strings.LastIndexByte(name, '/')+1:] + "." + f.GetPath()
+			fields = append(fields, f)
+		}
+	}
+	return fields, whole, nil
 }
 
 // difference is what differs between two versions, as it may be shown.

@@ -6,6 +6,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/config/onward"
 	"github.com/tollgate/tollgate/services/config/store"
 )
 
@@ -16,15 +17,18 @@ type Config struct {
 	Database      store.Config `yaml:"database"`
 	// Kafka is asked whether a topic exists when a notification is saved that publishes to it, and for nothing else.
 	Kafka stream.Config `yaml:"kafka"`
+	// Provision is called for test runs of hooks, and for nothing else.
+	Provision onward.Config `yaml:"provision"`
 }
 
 // DefaultConfig listens on loopback and keeps its file in the working directory.
 func DefaultConfig() Config {
 	return Config{
-		Config:   daemon.DefaultConfig("127.0.0.1:7910"),
-		GRPC:     rpc.DefaultConfig("127.0.0.1:7010"),
-		Database: store.DefaultConfig(),
-		Kafka:    stream.DefaultConfig(),
+		Config:    daemon.DefaultConfig("127.0.0.1:7910"),
+		GRPC:      rpc.DefaultConfig("127.0.0.1:7010"),
+		Database:  store.DefaultConfig(),
+		Kafka:     stream.DefaultConfig(),
+		Provision: onward.DefaultConfig(),
 	}
 }
 
@@ -34,5 +38,6 @@ func (c Config) Validate() error {
 	f.AddErr("grpc", c.GRPC.Validate())
 	f.AddErr("kafka", c.Kafka.Validate())
 	f.AddErr("database", c.Database.Validate())
+	f.AddErr("provision", c.Provision.Validate())
 	return f.Err(reason.ConfigInvalid)
 }

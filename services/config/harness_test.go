@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"sync"
@@ -49,6 +50,8 @@ type running struct {
 	types   configv1.EventTypeServiceClient
 	changes configv1.ChangeServiceClient
 	address string
+	// provision is where hooks are tested; empty for where nobody listens.
+	provision string
 
 	profiles, profileService configv1.SmtpProfileServiceClient
 }
@@ -82,6 +85,7 @@ func (r *running) run() {
 	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
 	cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(serviceKey)}
 	cfg.Database, cfg.Kafka = r.db.Config, r.kafka
+	cfg.Provision.Address = cmp.Or(r.provision, "127.0.0.1:1")
 	if err := cfg.Validate(); err != nil {
 		r.t.Fatal(err)
 	}

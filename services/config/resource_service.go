@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	provisionv1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
 	"github.com/tollgate/tollgate/services/config/query"
 )
 
@@ -68,6 +69,11 @@ var operations = map[string]func(r resources, ctx context.Context, q request, an
 	},
 	"Undelete": func(r resources, ctx context.Context, q request, _ protoreflect.Message) (proto.Message, error) {
 		return r.undelete(ctx, q.text("name"), q.text("etag"))
+	},
+	"Reorder": reorderOperation,
+	"TestRun": func(r resources, ctx context.Context, q request, _ protoreflect.Message) (proto.Message, error) {
+		req, _ := q.Interface().(*provisionv1.TestRunRequest)
+		return r.service.provision.TestRun(ctx, req)
 	},
 	"ReportHealth": func(r resources, ctx context.Context, q request, answer protoreflect.Message) (proto.Message, error) {
 		refused, err := r.report(ctx, q.value("reports").List())

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/onward"
 	"github.com/tollgate/tollgate/services/config/store"
 )
 
@@ -35,6 +36,8 @@ type service struct {
 	// cluster is where the topics of tenants are; those that begin with prefix and a dot are our own.
 	cluster cluster
 	prefix  string
+	// provision is where hooks are tested.
+	provision *onward.Service
 }
 
 // Run serves until ctx ends, then lets calls finish and returns nil.
@@ -62,9 +65,14 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, kafka.Close()) }()
+	provision, err := onward.Dial(cfg.Provision, cfg.GRPC)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, provision.Close()) }()
 	s := &service{
 		store: db, index: index, notifier: newNotifier(), metrics: metrics, log: env.Log, clock: env.Clock,
-		cluster: kafka, prefix: cfg.Kafka.Prefix,
+		cluster: kafka, prefix: cfg.Kafka.Prefix, provision: provision,
 	}
 	if err := s.sync(ctx); err != nil {
 		return err

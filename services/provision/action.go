@@ -48,7 +48,7 @@ func askable(t event.Type) bool {
 }
 
 // read validates a request. The error lists every violation.
-func read(req *provisionv1.DecideRequest, now time.Time) (*action, error) {
+func read(req *provisionv1.DecideRequest, stage provisionv1.Execution_Stage, now time.Time) (*action, error) {
 	var f fault.Violations
 	text(&f, "idempotency_key", req.GetIdempotencyKey(), maxKey)
 	text(&f, "object_id", req.GetObjectId(), maxObjectID)
@@ -56,7 +56,7 @@ func read(req *provisionv1.DecideRequest, now time.Time) (*action, error) {
 		f.AddAs(reason.TooLarge, "data", "must be at most %d bytes, has %d", maxData, n)
 	}
 	t, known := event.Lookup(req.GetType())
-	if known && !askable(t) {
+	if known && stage == provisionv1.Execution_STAGE_BEFORE && !askable(t) {
 		f.Add("type", "%s is of what has happened: no action is asked about beforehand", t.Name)
 	}
 	subject := req.GetObjectId()
@@ -79,7 +79,7 @@ func read(req *provisionv1.DecideRequest, now time.Time) (*action, error) {
 		return nil, err
 	}
 	e.Source = source
-	a := &action{event: e, objectID: req.GetObjectId(), dryRun: req.GetDryRun(), key: keyName(req)}
+	a := &action{event: e, objectID: req.GetObjectId(), dryRun: req.GetDryRun(), stage: stage, key: keyName(req)}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(e.Data)
 	if err != nil {
 		return nil, fmt.Errorf("hash the action: %w", err)

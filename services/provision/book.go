@@ -121,20 +121,23 @@ func (d *directory) take(s *configclient.Snapshot) {
 // not changed.
 func (b *book) add(h *handler) {
 	for _, name := range h.Types {
-		t, known := event.Lookup(name)
-		if !known {
-			continue
+		if t, known := event.Lookup(name); known {
+			key := chainKey{h.Tenant, name}
+			b.chains[key] = append(b.chains[key], h.of(t))
 		}
-		// A hook with a path that its type does not have is broken, so nobody asks what it may change.
-		mayChange, _ := hook.ParsePaths(h.MayChange, t.Data.ProtoReflect().Descriptor())
-		policy := chain.Forbid
-		if h.Allow {
-			policy = chain.Allow
-		}
-		key := chainKey{h.Tenant, name}
-		b.chains[key] = append(b.chains[key], &chain.Handler{
-			Name: h.Name, Priority: h.Priority, Policy: policy, Timeout: h.Timeout, Concurrency: h.Concurrency, MayChange: mayChange,
-		})
+	}
+}
+
+// of is the handler as it is asked about a type.
+func (h *handler) of(t event.Type) *chain.Handler {
+	// A hook with a path that its type does not have is broken, so nobody asks what it may change.
+	mayChange, _ := hook.ParsePaths(h.MayChange, t.Data.ProtoReflect().Descriptor())
+	policy := chain.Forbid
+	if h.Allow {
+		policy = chain.Allow
+	}
+	return &chain.Handler{
+		Name: h.Name, Priority: h.Priority, Policy: policy, Timeout: h.Timeout, Concurrency: h.Concurrency, MayChange: mayChange,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -46,6 +47,7 @@ type deciding struct {
 	clock              func() time.Time
 	logger             *zap.Logger
 	metrics            *metrics
+	tests              *service.Tests
 }
 
 const (
@@ -62,7 +64,7 @@ const (
 // publishes.
 func (d *deciding) Decide(ctx context.Context, req *provisionv1.DecideRequest) (_ *provisionv1.DecideResponse, err error) {
 	began := d.clock().UTC().Truncate(time.Millisecond)
-	a, err := read(req, began)
+	a, err := read(req, provisionv1.Execution_STAGE_BEFORE, began)
 	if err != nil {
 		return nil, err
 	}

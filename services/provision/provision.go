@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
+	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -51,6 +53,12 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain,
 		topic: f.Client.Topic(stream.ProvisionExecutions), produce: f.Producer.Produce, results: f.Producer.ProduceResults, log: f.Log, metrics: metrics,
 	}
 	provisionv1.RegisterProvisioningServiceServer(f.Server, &deciding{
+		tests: service.NewTests(func() *configclient.Snapshot {
+			if b := hooks.newest.Load(); b != nil {
+				return b.snapshot
+			}
+			return nil
+		}),
 		newest: hooks.newest.Load, chain: asking, keys: f.Store, marks: marks, clock: f.Clock, logger: f.Log, metrics: metrics,
 		asker: ask, log: log,
 		ordered: f.Client.Topic(stream.EventsOrdered), unordered: f.Client.Topic(stream.EventsUnordered),

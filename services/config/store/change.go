@@ -156,18 +156,25 @@ func (t *Tx) exec(ctx context.Context, s step, revision int64) error {
 // Write adds a revision and the version it makes; what stood before becomes an old version.
 func (t *Tx) Write(ctx context.Context, e Entry, v Version) error {
 	e.Kind, e.Name = v.Kind, v.Name
+	return t.WriteAll(ctx, e, []Version{v})
+}
+
+// WriteAll adds a revision of several versions, all of the entry's kind. The entry's name is that of their collection.
+func (t *Tx) WriteAll(ctx context.Context, e Entry, all []Version) error {
 	if err := t.Record(ctx, e); err != nil {
 		return err
 	}
-	for _, step := range []step{
-		{`INSERT INTO versions (kind, name, revision, until, deleted, body)
-			SELECT kind, name, revision, CAST($1 AS BIGINT), deleted, body FROM resources WHERE kind = $2 AND name = $3`, []any{e.Revision, v.Kind, v.Name}},
-		{`INSERT INTO resources (kind, name, revision, deleted, body) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (kind, name) DO UPDATE SET revision = excluded.revision, deleted = excluded.deleted, body = excluded.body`,
-			[]any{v.Kind, v.Name, v.Revision, v.Deleted, v.Body}},
-	} {
-		if err := t.exec(ctx, step, e.Revision); err != nil {
-			return err
+	for _, v := range all {
+		for _, step := range []step{
+			{`INSERT INTO versions (kind, name, revision, until, deleted, body)
+				SELECT kind, name, revision, CAST($1 AS BIGINT), deleted, body FROM resources WHERE kind = $2 AND name = $3`, []any{e.Revision, v.Kind, v.Name}},
+			{`INSERT INTO resources (kind, name, revision, deleted, body) VALUES ($1, $2, $3, $4, $5)
+				ON CONFLICT (kind, name) DO UPDATE SET revision = excluded.revision, deleted = excluded.deleted, body = excluded.body`,
+				[]any{v.Kind, v.Name, v.Revision, v.Deleted, v.Body}},
+		} {
+			if err := t.exec(ctx, step, e.Revision); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

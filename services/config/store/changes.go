@@ -22,10 +22,12 @@ type Change struct {
 	History uint64
 }
 
-// Changes are those that are wanted, the newest first, at most limit.
+// Changes are those that are wanted, the newest first, at most limit. One of several resources is found by the name of each.
 func (r Reader) Changes(ctx context.Context, w Wanted, limit int) (all []Change, err error) {
 	err = r.each(ctx, "changes", `SELECT revision, apply_revision, history, changed_at, caller, action, kind, name FROM revisions
-		WHERE (CAST($1 AS TEXT) = '' OR kind = $1) AND (CAST($2 AS TEXT) = '' OR name = $2)
+		WHERE (CAST($1 AS TEXT) = '' OR kind = $1) AND (CAST($2 AS TEXT) = '' OR name = $2
+			OR EXISTS (SELECT 1 FROM resources c WHERE c.kind = revisions.kind AND c.name = $2 AND c.revision = revisions.revision)
+			OR EXISTS (SELECT 1 FROM versions c WHERE c.kind = revisions.kind AND c.name = $2 AND c.revision = revisions.revision))
 			AND (CAST($3 AS TEXT) = '' OR name = $3 OR name >= $4 AND name < $5)
 			AND changed_at >= $6 AND (CAST($7 AS BIGINT) = 0 OR changed_at < $7) AND (CAST($8 AS BIGINT) = 0 OR revision < $8)
 		ORDER BY revision DESC LIMIT $9`,
@@ -41,6 +43,18 @@ func (r Reader) Changes(ctx context.Context, w Wanted, limit int) (all []Change,
 			return nil
 		})
 	return all, err
+}
+
+// Names are the resources that a change of several of them changed, in the order of names.
+func (r Reader) Names(ctx context.Context, c Change) (names []string, err error) {
+	err = r.each(ctx, "changes", `SELECT name FROM versions WHERE until = $1 AND kind = $2 ORDER BY name`, []any{c.Revision, c.Kind},
+		func(scan func(...any) error) error {
+			var name string
+			err := scan(&name)
+			names = append(names, name)
+			return err
+		})
+	return names, err
 }
 
 // Versions are those that a change ended and made; nil where there was none, or where its content was pruned: whole is false

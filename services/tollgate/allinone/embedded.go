@@ -4,8 +4,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel/table"
 
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"strconv"
 
@@ -97,4 +99,26 @@ func free(ctx context.Context, address string, anyPort bool) string {
 		}
 	}
 	return net.JoinHostPort(host, "0")
+}
+
+// ahead is an address for a service that listens later, and that others are given before: the usual one, or a free one. That is
+// none of the ports that the system draws for whoever asks for any (RFC 6335), so that nobody is given it meanwhile.
+func ahead(ctx context.Context, address string, anyPort bool) (string, error) {
+	address = free(ctx, address, anyPort)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port != "0" {
+		return address, err
+	}
+	const lowest, number, tries = 20_000, 10_000, 100
+	for range tries {
+		drawn, err := rand.Int(rand.Reader, big.NewInt(number))
+		if err != nil {
+			return "", err
+		}
+		address = net.JoinHostPort(host, strconv.FormatInt(lowest+drawn.Int64(), 10))
+		if free(ctx, address, false) == address {
+			return address, nil
+		}
+	}
+	return "", fmt.Errorf("no port of %s is free", host)
 }

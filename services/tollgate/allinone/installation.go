@@ -20,6 +20,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/provision"
 )
 
 // Config is where things are kept.
@@ -46,7 +47,9 @@ type Installation struct {
 	serviceKey     string
 	serviceKeyFile string
 	servers        *servers
-	run            sync.WaitGroup
+	// provision is where provision will listen: config is given it before.
+	provision string
+	run       sync.WaitGroup
 	// cancel ends what Open started, and each of working what a call of Work did.
 	cancel  context.CancelFunc
 	working []context.CancelFunc
@@ -95,6 +98,9 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 		Kafka: servers.kafka.ListenAddrs()[0], Redis: servers.redis.Addr(),
 		cfg: cfg, key: key, serviceKey: serviceKey, serviceKeyFile: serviceKeyFile, servers: servers, cancel: cancel,
 		failed: make(chan struct{}),
+	}
+	if i.provision, err = ahead(ctx, provision.DefaultConfig().GRPC.Listen, cfg.AnyPort); err != nil {
+		return nil, errors.Join(err, i.Close())
 	}
 	if err := i.open(ctx); err != nil {
 		return nil, errors.Join(err, i.Close())
@@ -167,6 +173,9 @@ func (i *Installation) configure(ctx context.Context, parts process.Parts) error
 		parts.Database.Path = filepath.Join(i.cfg.Dir, "config.db")
 		parts.GRPC.ServiceKeyHashes = []string{rpc.HashKey(i.serviceKey)}
 	}
+	if parts.Provision != nil {
+		*parts.Provision = i.provision
+	}
 	if parts.Kafka != nil {
 		*parts.Kafka = i.kafka()
 	}
@@ -190,6 +199,9 @@ func (i *Installation) start(ctx context.Context, name string) error {
 	cfg := p.Default()
 	if err := i.configure(ctx, cfg.Parts); err != nil {
 		return err
+	}
+	if name == "provision" {
+		cfg.Parts.GRPC.Listen = i.provision
 	}
 	return i.serve(ctx, name, cfg)
 }

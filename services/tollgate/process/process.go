@@ -24,7 +24,7 @@ import (
 // Table are all services, in the order of an event's journey.
 var Table = []Process{
 	of("config", config.DefaultConfig, config.Run, func(c *config.Config) Parts {
-		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Database: &c.Database}
+		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Database: &c.Database, Provision: &c.Provision.Address}
 	}),
 	of("ingest", ingest.DefaultConfig, ingest.Run, func(c *ingest.Config) Parts {
 		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Redis: &c.Redis, Configuration: &c.Configuration, HTTP: &c.HTTP.Listen}
@@ -66,6 +66,8 @@ type Parts struct {
 	Redis         *redisstate.Config
 	Configuration *configclient.Config
 	Database      *store.Config
+	// Provision is the address at which config tests hooks.
+	Provision *string
 	// HTTP is the address at which events are taken by HTTP.
 	HTTP *string
 }

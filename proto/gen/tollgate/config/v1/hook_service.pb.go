@@ -7,6 +7,7 @@
 package configv1
 
 import (
+	v1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -441,11 +442,137 @@ func (x *UndeleteHookRequest) GetEtag() string {
 	return ""
 }
 
+type ReorderRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}".
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only the hooks of this event type; empty: all of the tenant.
+	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	// Full names in the new order: each hook that is enabled or disabled, once.
+	Hooks []string `protobuf:"bytes,3,rep,name=hooks,proto3" json:"hooks,omitempty"`
+	// Full names in the order that the caller has seen; checked where set.
+	Expected []string `protobuf:"bytes,4,rep,name=expected,proto3" json:"expected,omitempty"`
+	// Checks everything and changes nothing.
+	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReorderRequest) Reset() {
+	*x = ReorderRequest{}
+	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReorderRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReorderRequest) ProtoMessage() {}
+
+func (x *ReorderRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReorderRequest.ProtoReflect.Descriptor instead.
+func (*ReorderRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_hook_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReorderRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ReorderRequest) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *ReorderRequest) GetHooks() []string {
+	if x != nil {
+		return x.Hooks
+	}
+	return nil
+}
+
+func (x *ReorderRequest) GetExpected() []string {
+	if x != nil {
+		return x.Expected
+	}
+	return nil
+}
+
+func (x *ReorderRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type ReorderResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As they stand now, in their order.
+	Hooks         []*Hook `protobuf:"bytes,1,rep,name=hooks,proto3" json:"hooks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReorderResponse) Reset() {
+	*x = ReorderResponse{}
+	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReorderResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReorderResponse) ProtoMessage() {}
+
+func (x *ReorderResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReorderResponse.ProtoReflect.Descriptor instead.
+func (*ReorderResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_hook_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ReorderResponse) GetHooks() []*Hook {
+	if x != nil {
+		return x.Hooks
+	}
+	return nil
+}
+
 var File_tollgate_config_v1_hook_service_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_hook_service_proto_rawDesc = "" +
 	"\n" +
-	"%tollgate/config/v1/hook_service.proto\x12\x12tollgate.config.v1\x1a google/protobuf/field_mask.proto\x1a\x1dtollgate/config/v1/hook.proto\"$\n" +
+	"%tollgate/config/v1/hook_service.proto\x12\x12tollgate.config.v1\x1a google/protobuf/field_mask.proto\x1a\x1dtollgate/config/v1/hook.proto\x1a(tollgate/provision/v1/provisioning.proto\"$\n" +
 	"\x0eGetHookRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\xbc\x01\n" +
 	"\x10ListHooksRequest\x12\x16\n" +
@@ -473,7 +600,16 @@ const file_tollgate_config_v1_hook_service_proto_rawDesc = "" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\"=\n" +
 	"\x13UndeleteHookRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag2\xf0\x03\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\"\x9e\x01\n" +
+	"\x0eReorderRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\x02 \x01(\tR\teventType\x12\x14\n" +
+	"\x05hooks\x18\x03 \x03(\tR\x05hooks\x12\x1a\n" +
+	"\bexpected\x18\x04 \x03(\tR\bexpected\x12#\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"A\n" +
+	"\x0fReorderResponse\x12.\n" +
+	"\x05hooks\x18\x01 \x03(\v2\x18.tollgate.config.v1.HookR\x05hooks2\x9e\x05\n" +
 	"\vHookService\x12G\n" +
 	"\aGetHook\x12\".tollgate.config.v1.GetHookRequest\x1a\x18.tollgate.config.v1.Hook\x12X\n" +
 	"\tListHooks\x12$.tollgate.config.v1.ListHooksRequest\x1a%.tollgate.config.v1.ListHooksResponse\x12M\n" +
@@ -483,7 +619,9 @@ const file_tollgate_config_v1_hook_service_proto_rawDesc = "" +
 	"UpdateHook\x12%.tollgate.config.v1.UpdateHookRequest\x1a\x18.tollgate.config.v1.Hook\x12M\n" +
 	"\n" +
 	"DeleteHook\x12%.tollgate.config.v1.DeleteHookRequest\x1a\x18.tollgate.config.v1.Hook\x12Q\n" +
-	"\fUndeleteHook\x12'.tollgate.config.v1.UndeleteHookRequest\x1a\x18.tollgate.config.v1.HookBp\n" +
+	"\fUndeleteHook\x12'.tollgate.config.v1.UndeleteHookRequest\x1a\x18.tollgate.config.v1.Hook\x12R\n" +
+	"\aReorder\x12\".tollgate.config.v1.ReorderRequest\x1a#.tollgate.config.v1.ReorderResponse\x12X\n" +
+	"\aTestRun\x12%.tollgate.provision.v1.TestRunRequest\x1a&.tollgate.provision.v1.TestRunResponseBp\n" +
 	"\x16com.tollgate.config.v1B\x10HookServiceProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
@@ -498,7 +636,7 @@ func file_tollgate_config_v1_hook_service_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_hook_service_proto_rawDescData
 }
 
-var file_tollgate_config_v1_hook_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_tollgate_config_v1_hook_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_tollgate_config_v1_hook_service_proto_goTypes = []any{
 	(*GetHookRequest)(nil),        // 0: tollgate.config.v1.GetHookRequest
 	(*ListHooksRequest)(nil),      // 1: tollgate.config.v1.ListHooksRequest
@@ -507,31 +645,40 @@ var file_tollgate_config_v1_hook_service_proto_goTypes = []any{
 	(*UpdateHookRequest)(nil),     // 4: tollgate.config.v1.UpdateHookRequest
 	(*DeleteHookRequest)(nil),     // 5: tollgate.config.v1.DeleteHookRequest
 	(*UndeleteHookRequest)(nil),   // 6: tollgate.config.v1.UndeleteHookRequest
-	(*Hook)(nil),                  // 7: tollgate.config.v1.Hook
-	(*fieldmaskpb.FieldMask)(nil), // 8: google.protobuf.FieldMask
+	(*ReorderRequest)(nil),        // 7: tollgate.config.v1.ReorderRequest
+	(*ReorderResponse)(nil),       // 8: tollgate.config.v1.ReorderResponse
+	(*Hook)(nil),                  // 9: tollgate.config.v1.Hook
+	(*fieldmaskpb.FieldMask)(nil), // 10: google.protobuf.FieldMask
+	(*v1.TestRunRequest)(nil),     // 11: tollgate.provision.v1.TestRunRequest
+	(*v1.TestRunResponse)(nil),    // 12: tollgate.provision.v1.TestRunResponse
 }
 var file_tollgate_config_v1_hook_service_proto_depIdxs = []int32{
-	7,  // 0: tollgate.config.v1.ListHooksResponse.hooks:type_name -> tollgate.config.v1.Hook
-	7,  // 1: tollgate.config.v1.CreateHookRequest.hook:type_name -> tollgate.config.v1.Hook
-	7,  // 2: tollgate.config.v1.UpdateHookRequest.hook:type_name -> tollgate.config.v1.Hook
-	8,  // 3: tollgate.config.v1.UpdateHookRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 4: tollgate.config.v1.HookService.GetHook:input_type -> tollgate.config.v1.GetHookRequest
-	1,  // 5: tollgate.config.v1.HookService.ListHooks:input_type -> tollgate.config.v1.ListHooksRequest
-	3,  // 6: tollgate.config.v1.HookService.CreateHook:input_type -> tollgate.config.v1.CreateHookRequest
-	4,  // 7: tollgate.config.v1.HookService.UpdateHook:input_type -> tollgate.config.v1.UpdateHookRequest
-	5,  // 8: tollgate.config.v1.HookService.DeleteHook:input_type -> tollgate.config.v1.DeleteHookRequest
-	6,  // 9: tollgate.config.v1.HookService.UndeleteHook:input_type -> tollgate.config.v1.UndeleteHookRequest
-	7,  // 10: tollgate.config.v1.HookService.GetHook:output_type -> tollgate.config.v1.Hook
-	2,  // 11: tollgate.config.v1.HookService.ListHooks:output_type -> tollgate.config.v1.ListHooksResponse
-	7,  // 12: tollgate.config.v1.HookService.CreateHook:output_type -> tollgate.config.v1.Hook
-	7,  // 13: tollgate.config.v1.HookService.UpdateHook:output_type -> tollgate.config.v1.Hook
-	7,  // 14: tollgate.config.v1.HookService.DeleteHook:output_type -> tollgate.config.v1.Hook
-	7,  // 15: tollgate.config.v1.HookService.UndeleteHook:output_type -> tollgate.config.v1.Hook
-	10, // [10:16] is the sub-list for method output_type
-	4,  // [4:10] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	9,  // 0: tollgate.config.v1.ListHooksResponse.hooks:type_name -> tollgate.config.v1.Hook
+	9,  // 1: tollgate.config.v1.CreateHookRequest.hook:type_name -> tollgate.config.v1.Hook
+	9,  // 2: tollgate.config.v1.UpdateHookRequest.hook:type_name -> tollgate.config.v1.Hook
+	10, // 3: tollgate.config.v1.UpdateHookRequest.update_mask:type_name -> google.protobuf.FieldMask
+	9,  // 4: tollgate.config.v1.ReorderResponse.hooks:type_name -> tollgate.config.v1.Hook
+	0,  // 5: tollgate.config.v1.HookService.GetHook:input_type -> tollgate.config.v1.GetHookRequest
+	1,  // 6: tollgate.config.v1.HookService.ListHooks:input_type -> tollgate.config.v1.ListHooksRequest
+	3,  // 7: tollgate.config.v1.HookService.CreateHook:input_type -> tollgate.config.v1.CreateHookRequest
+	4,  // 8: tollgate.config.v1.HookService.UpdateHook:input_type -> tollgate.config.v1.UpdateHookRequest
+	5,  // 9: tollgate.config.v1.HookService.DeleteHook:input_type -> tollgate.config.v1.DeleteHookRequest
+	6,  // 10: tollgate.config.v1.HookService.UndeleteHook:input_type -> tollgate.config.v1.UndeleteHookRequest
+	7,  // 11: tollgate.config.v1.HookService.Reorder:input_type -> tollgate.config.v1.ReorderRequest
+	11, // 12: tollgate.config.v1.HookService.TestRun:input_type -> tollgate.provision.v1.TestRunRequest
+	9,  // 13: tollgate.config.v1.HookService.GetHook:output_type -> tollgate.config.v1.Hook
+	2,  // 14: tollgate.config.v1.HookService.ListHooks:output_type -> tollgate.config.v1.ListHooksResponse
+	9,  // 15: tollgate.config.v1.HookService.CreateHook:output_type -> tollgate.config.v1.Hook
+	9,  // 16: tollgate.config.v1.HookService.UpdateHook:output_type -> tollgate.config.v1.Hook
+	9,  // 17: tollgate.config.v1.HookService.DeleteHook:output_type -> tollgate.config.v1.Hook
+	9,  // 18: tollgate.config.v1.HookService.UndeleteHook:output_type -> tollgate.config.v1.Hook
+	8,  // 19: tollgate.config.v1.HookService.Reorder:output_type -> tollgate.config.v1.ReorderResponse
+	12, // 20: tollgate.config.v1.HookService.TestRun:output_type -> tollgate.provision.v1.TestRunResponse
+	13, // [13:21] is the sub-list for method output_type
+	5,  // [5:13] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_hook_service_proto_init() }
@@ -546,7 +693,7 @@ func file_tollgate_config_v1_hook_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_hook_service_proto_rawDesc), len(file_tollgate_config_v1_hook_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

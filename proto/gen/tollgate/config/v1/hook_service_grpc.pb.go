@@ -8,6 +8,7 @@ package configv1
 
 import (
 	context "context"
+	v1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -25,6 +26,8 @@ const (
 	HookService_UpdateHook_FullMethodName   = "/tollgate.config.v1.HookService/UpdateHook"
 	HookService_DeleteHook_FullMethodName   = "/tollgate.config.v1.HookService/DeleteHook"
 	HookService_UndeleteHook_FullMethodName = "/tollgate.config.v1.HookService/UndeleteHook"
+	HookService_Reorder_FullMethodName      = "/tollgate.config.v1.HookService/Reorder"
+	HookService_TestRun_FullMethodName      = "/tollgate.config.v1.HookService/TestRun"
 )
 
 // HookServiceClient is the client API for HookService service.
@@ -43,6 +46,14 @@ type HookServiceClient interface {
 	UpdateHook(ctx context.Context, in *UpdateHookRequest, opts ...grpc.CallOption) (*Hook, error)
 	DeleteHook(ctx context.Context, in *DeleteHookRequest, opts ...grpc.CallOption) (*Hook, error)
 	UndeleteHook(ctx context.Context, in *UndeleteHookRequest, opts ...grpc.CallOption) (*Hook, error)
+	// Reorder changes in which order a tenant's hooks are asked, all in one step:
+	// one revision. Hooks that have to move take over the priorities of the others;
+	// where two are equal the later one gets the next higher. Fails with
+	// ORDER_CHANGED (ABORTED) where the order is not the expected one any more.
+	Reorder(ctx context.Context, in *ReorderRequest, opts ...grpc.CallOption) (*ReorderResponse, error)
+	// TestRun asks one hook about sample data, as the service "provision" does it:
+	// the call is passed on to that service, with the caller's API key.
+	TestRun(ctx context.Context, in *v1.TestRunRequest, opts ...grpc.CallOption) (*v1.TestRunResponse, error)
 }
 
 type hookServiceClient struct {
@@ -113,6 +124,26 @@ func (c *hookServiceClient) UndeleteHook(ctx context.Context, in *UndeleteHookRe
 	return out, nil
 }
 
+func (c *hookServiceClient) Reorder(ctx context.Context, in *ReorderRequest, opts ...grpc.CallOption) (*ReorderResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReorderResponse)
+	err := c.cc.Invoke(ctx, HookService_Reorder_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *hookServiceClient) TestRun(ctx context.Context, in *v1.TestRunRequest, opts ...grpc.CallOption) (*v1.TestRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.TestRunResponse)
+	err := c.cc.Invoke(ctx, HookService_TestRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HookServiceServer is the server API for HookService service.
 // All implementations must embed UnimplementedHookServiceServer
 // for forward compatibility.
@@ -129,6 +160,14 @@ type HookServiceServer interface {
 	UpdateHook(context.Context, *UpdateHookRequest) (*Hook, error)
 	DeleteHook(context.Context, *DeleteHookRequest) (*Hook, error)
 	UndeleteHook(context.Context, *UndeleteHookRequest) (*Hook, error)
+	// Reorder changes in which order a tenant's hooks are asked, all in one step:
+	// one revision. Hooks that have to move take over the priorities of the others;
+	// where two are equal the later one gets the next higher. Fails with
+	// ORDER_CHANGED (ABORTED) where the order is not the expected one any more.
+	Reorder(context.Context, *ReorderRequest) (*ReorderResponse, error)
+	// TestRun asks one hook about sample data, as the service "provision" does it:
+	// the call is passed on to that service, with the caller's API key.
+	TestRun(context.Context, *v1.TestRunRequest) (*v1.TestRunResponse, error)
 	mustEmbedUnimplementedHookServiceServer()
 }
 
@@ -156,6 +195,12 @@ func (UnimplementedHookServiceServer) DeleteHook(context.Context, *DeleteHookReq
 }
 func (UnimplementedHookServiceServer) UndeleteHook(context.Context, *UndeleteHookRequest) (*Hook, error) {
 	return nil, status.Error(codes.Unimplemented, "method UndeleteHook not implemented")
+}
+func (UnimplementedHookServiceServer) Reorder(context.Context, *ReorderRequest) (*ReorderResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reorder not implemented")
+}
+func (UnimplementedHookServiceServer) TestRun(context.Context, *v1.TestRunRequest) (*v1.TestRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestRun not implemented")
 }
 func (UnimplementedHookServiceServer) mustEmbedUnimplementedHookServiceServer() {}
 func (UnimplementedHookServiceServer) testEmbeddedByValue()                     {}
@@ -286,6 +331,42 @@ func _HookService_UndeleteHook_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _HookService_Reorder_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReorderRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HookServiceServer).Reorder(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HookService_Reorder_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HookServiceServer).Reorder(ctx, req.(*ReorderRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _HookService_TestRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(v1.TestRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HookServiceServer).TestRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HookService_TestRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HookServiceServer).TestRun(ctx, req.(*v1.TestRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // HookService_ServiceDesc is the grpc.ServiceDesc for HookService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -316,6 +397,14 @@ var HookService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UndeleteHook",
 			Handler:    _HookService_UndeleteHook_Handler,
+		},
+		{
+			MethodName: "Reorder",
+			Handler:    _HookService_Reorder_Handler,
+		},
+		{
+			MethodName: "TestRun",
+			Handler:    _HookService_TestRun_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

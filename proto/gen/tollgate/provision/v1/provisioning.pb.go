@@ -353,6 +353,176 @@ func (x *DecideResponse) GetRepeated() bool {
 	return false
 }
 
+type TestRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the hook: "tenants/{tenant}/hooks/{hook}".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Event type; the first of the hook's by default.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// As of an action; that of the type's example by default.
+	ObjectId string `protobuf:"bytes,3,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
+	// As of an action; the type's example by default. At most 256 KiB.
+	Data          *anypb.Any `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestRunRequest) Reset() {
+	*x = TestRunRequest{}
+	mi := &file_tollgate_provision_v1_provisioning_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestRunRequest) ProtoMessage() {}
+
+func (x *TestRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_provision_v1_provisioning_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestRunRequest.ProtoReflect.Descriptor instead.
+func (*TestRunRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_provision_v1_provisioning_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TestRunRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TestRunRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *TestRunRequest) GetObjectId() string {
+	if x != nil {
+		return x.ObjectId
+	}
+	return ""
+}
+
+func (x *TestRunRequest) GetData() *anypb.Any {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type TestRunResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Result *HandlerResult         `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	// What an action would become if this were its only hook, by its failure policy
+	// where it can't decide.
+	Decision Decision `protobuf:"varint,2,opt,name=decision,proto3,enum=tollgate.provision.v1.Decision" json:"decision,omitempty"`
+	// Why, where it is to forbid.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What the handler made of the data.
+	Data *anypb.Any `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// What it was sent and what came back, secrets masked: at most 16 KiB of each.
+	Sent     []byte `protobuf:"bytes,5,opt,name=sent,proto3" json:"sent,omitempty"`
+	Received []byte `protobuf:"bytes,6,opt,name=received,proto3" json:"received,omitempty"`
+	// The event type that it was asked about.
+	Type          string `protobuf:"bytes,7,opt,name=type,proto3" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestRunResponse) Reset() {
+	*x = TestRunResponse{}
+	mi := &file_tollgate_provision_v1_provisioning_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestRunResponse) ProtoMessage() {}
+
+func (x *TestRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_provision_v1_provisioning_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestRunResponse.ProtoReflect.Descriptor instead.
+func (*TestRunResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_provision_v1_provisioning_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TestRunResponse) GetResult() *HandlerResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *TestRunResponse) GetDecision() Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return Decision_DECISION_UNSPECIFIED
+}
+
+func (x *TestRunResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *TestRunResponse) GetData() *anypb.Any {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *TestRunResponse) GetSent() []byte {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+func (x *TestRunResponse) GetReceived() []byte {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *TestRunResponse) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
 var File_tollgate_provision_v1_provisioning_proto protoreflect.FileDescriptor
 
 const file_tollgate_provision_v1_provisioning_proto_rawDesc = "" +
@@ -379,7 +549,21 @@ const file_tollgate_provision_v1_provisioning_proto_rawDesc = "" +
 	"\bhandlers\x18\x06 \x03(\v2$.tollgate.provision.v1.HandlerResultR\bhandlers\x12\x19\n" +
 	"\bevent_id\x18\a \x01(\tR\aeventId\x12.\n" +
 	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
-	"\brepeated\x18\t \x01(\bR\brepeated*M\n" +
+	"\brepeated\x18\t \x01(\bR\brepeated\"\x9f\x01\n" +
+	"\x0eTestRunRequest\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\xc8\x01R\x04name\x12\x1c\n" +
+	"\x04type\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04type\x12%\n" +
+	"\tobject_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\bobjectId\x12(\n" +
+	"\x04data\x18\x04 \x01(\v2\x14.google.protobuf.AnyR\x04data\"\x92\x02\n" +
+	"\x0fTestRunResponse\x12<\n" +
+	"\x06result\x18\x01 \x01(\v2$.tollgate.provision.v1.HandlerResultR\x06result\x12;\n" +
+	"\bdecision\x18\x02 \x01(\x0e2\x1f.tollgate.provision.v1.DecisionR\bdecision\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12(\n" +
+	"\x04data\x18\x04 \x01(\v2\x14.google.protobuf.AnyR\x04data\x12\x12\n" +
+	"\x04sent\x18\x05 \x01(\fR\x04sent\x12\x1a\n" +
+	"\breceived\x18\x06 \x01(\fR\breceived\x12\x12\n" +
+	"\x04type\x18\a \x01(\tR\x04type*M\n" +
 	"\bDecision\x12\x18\n" +
 	"\x14DECISION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDECISION_ALLOW\x10\x01\x12\x13\n" +
@@ -389,9 +573,10 @@ const file_tollgate_provision_v1_provisioning_proto_rawDesc = "" +
 	"\x17DECIDED_BY_ALL_HANDLERS\x10\x01\x12\x16\n" +
 	"\x12DECIDED_BY_HANDLER\x10\x02\x12\x1d\n" +
 	"\x19DECIDED_BY_FAILURE_POLICY\x10\x03\x12\x19\n" +
-	"\x15DECIDED_BY_NO_HANDLER\x10\x042l\n" +
+	"\x15DECIDED_BY_NO_HANDLER\x10\x042\xc6\x01\n" +
 	"\x13ProvisioningService\x12U\n" +
-	"\x06Decide\x12$.tollgate.provision.v1.DecideRequest\x1a%.tollgate.provision.v1.DecideResponseBz\n" +
+	"\x06Decide\x12$.tollgate.provision.v1.DecideRequest\x1a%.tollgate.provision.v1.DecideResponse\x12X\n" +
+	"\aTestRun\x12%.tollgate.provision.v1.TestRunRequest\x1a&.tollgate.provision.v1.TestRunResponseBz\n" +
 	"\x19com.tollgate.provision.v1B\x11ProvisioningProtoP\x01ZHgithub.com/tollgate/tollgate/proto/gen/tollgate/provision/v1;provisionv1b\x06proto3"
 
 var (
@@ -407,30 +592,38 @@ func file_tollgate_provision_v1_provisioning_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_provision_v1_provisioning_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tollgate_provision_v1_provisioning_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_tollgate_provision_v1_provisioning_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_tollgate_provision_v1_provisioning_proto_goTypes = []any{
 	(Decision)(0),                 // 0: tollgate.provision.v1.Decision
 	(DecidedBy)(0),                // 1: tollgate.provision.v1.DecidedBy
 	(*DecideRequest)(nil),         // 2: tollgate.provision.v1.DecideRequest
 	(*DecideResponse)(nil),        // 3: tollgate.provision.v1.DecideResponse
-	(*anypb.Any)(nil),             // 4: google.protobuf.Any
-	(*HandlerResult)(nil),         // 5: tollgate.provision.v1.HandlerResult
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*TestRunRequest)(nil),        // 4: tollgate.provision.v1.TestRunRequest
+	(*TestRunResponse)(nil),       // 5: tollgate.provision.v1.TestRunResponse
+	(*anypb.Any)(nil),             // 6: google.protobuf.Any
+	(*HandlerResult)(nil),         // 7: tollgate.provision.v1.HandlerResult
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_tollgate_provision_v1_provisioning_proto_depIdxs = []int32{
-	4, // 0: tollgate.provision.v1.DecideRequest.data:type_name -> google.protobuf.Any
-	0, // 1: tollgate.provision.v1.DecideResponse.decision:type_name -> tollgate.provision.v1.Decision
-	1, // 2: tollgate.provision.v1.DecideResponse.decided_by:type_name -> tollgate.provision.v1.DecidedBy
-	4, // 3: tollgate.provision.v1.DecideResponse.data:type_name -> google.protobuf.Any
-	5, // 4: tollgate.provision.v1.DecideResponse.handlers:type_name -> tollgate.provision.v1.HandlerResult
-	6, // 5: tollgate.provision.v1.DecideResponse.time:type_name -> google.protobuf.Timestamp
-	2, // 6: tollgate.provision.v1.ProvisioningService.Decide:input_type -> tollgate.provision.v1.DecideRequest
-	3, // 7: tollgate.provision.v1.ProvisioningService.Decide:output_type -> tollgate.provision.v1.DecideResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6,  // 0: tollgate.provision.v1.DecideRequest.data:type_name -> google.protobuf.Any
+	0,  // 1: tollgate.provision.v1.DecideResponse.decision:type_name -> tollgate.provision.v1.Decision
+	1,  // 2: tollgate.provision.v1.DecideResponse.decided_by:type_name -> tollgate.provision.v1.DecidedBy
+	6,  // 3: tollgate.provision.v1.DecideResponse.data:type_name -> google.protobuf.Any
+	7,  // 4: tollgate.provision.v1.DecideResponse.handlers:type_name -> tollgate.provision.v1.HandlerResult
+	8,  // 5: tollgate.provision.v1.DecideResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 6: tollgate.provision.v1.TestRunRequest.data:type_name -> google.protobuf.Any
+	7,  // 7: tollgate.provision.v1.TestRunResponse.result:type_name -> tollgate.provision.v1.HandlerResult
+	0,  // 8: tollgate.provision.v1.TestRunResponse.decision:type_name -> tollgate.provision.v1.Decision
+	6,  // 9: tollgate.provision.v1.TestRunResponse.data:type_name -> google.protobuf.Any
+	2,  // 10: tollgate.provision.v1.ProvisioningService.Decide:input_type -> tollgate.provision.v1.DecideRequest
+	4,  // 11: tollgate.provision.v1.ProvisioningService.TestRun:input_type -> tollgate.provision.v1.TestRunRequest
+	3,  // 12: tollgate.provision.v1.ProvisioningService.Decide:output_type -> tollgate.provision.v1.DecideResponse
+	5,  // 13: tollgate.provision.v1.ProvisioningService.TestRun:output_type -> tollgate.provision.v1.TestRunResponse
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_provision_v1_provisioning_proto_init() }
@@ -445,7 +638,7 @@ func file_tollgate_provision_v1_provisioning_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_provision_v1_provisioning_proto_rawDesc), len(file_tollgate_provision_v1_provisioning_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

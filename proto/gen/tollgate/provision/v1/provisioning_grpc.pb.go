@@ -21,7 +21,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ProvisioningService_Decide_FullMethodName = "/tollgate.provision.v1.ProvisioningService/Decide"
+	ProvisioningService_Decide_FullMethodName  = "/tollgate.provision.v1.ProvisioningService/Decide"
+	ProvisioningService_TestRun_FullMethodName = "/tollgate.provision.v1.ProvisioningService/TestRun"
 )
 
 // ProvisioningServiceClient is the client API for ProvisioningService service.
@@ -45,6 +46,12 @@ type ProvisioningServiceClient interface {
 	// action; with DEADLINE_EXCEEDED where no time is left to ask; with UNAVAILABLE
 	// where it cannot decide. In each of these nothing is decided.
 	Decide(ctx context.Context, in *DecideRequest, opts ...grpc.CallOption) (*DecideResponse, error)
+	// TestRun asks one hook, whatever its status, about sample data, and decides
+	// nothing: no key is taken, nothing is published, and no circuit counts it. The
+	// question has the stage "test", and so has its record on provision.executions.
+	// That the handler fails is no error of the call: the answer has it. Fails with
+	// RESOURCE_EXHAUSTED while 16 tests are under way in one process.
+	TestRun(ctx context.Context, in *TestRunRequest, opts ...grpc.CallOption) (*TestRunResponse, error)
 }
 
 type provisioningServiceClient struct {
@@ -59,6 +66,16 @@ func (c *provisioningServiceClient) Decide(ctx context.Context, in *DecideReques
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DecideResponse)
 	err := c.cc.Invoke(ctx, ProvisioningService_Decide_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *provisioningServiceClient) TestRun(ctx context.Context, in *TestRunRequest, opts ...grpc.CallOption) (*TestRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestRunResponse)
+	err := c.cc.Invoke(ctx, ProvisioningService_TestRun_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +103,12 @@ type ProvisioningServiceServer interface {
 	// action; with DEADLINE_EXCEEDED where no time is left to ask; with UNAVAILABLE
 	// where it cannot decide. In each of these nothing is decided.
 	Decide(context.Context, *DecideRequest) (*DecideResponse, error)
+	// TestRun asks one hook, whatever its status, about sample data, and decides
+	// nothing: no key is taken, nothing is published, and no circuit counts it. The
+	// question has the stage "test", and so has its record on provision.executions.
+	// That the handler fails is no error of the call: the answer has it. Fails with
+	// RESOURCE_EXHAUSTED while 16 tests are under way in one process.
+	TestRun(context.Context, *TestRunRequest) (*TestRunResponse, error)
 	mustEmbedUnimplementedProvisioningServiceServer()
 }
 
@@ -98,6 +121,9 @@ type UnimplementedProvisioningServiceServer struct{}
 
 func (UnimplementedProvisioningServiceServer) Decide(context.Context, *DecideRequest) (*DecideResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Decide not implemented")
+}
+func (UnimplementedProvisioningServiceServer) TestRun(context.Context, *TestRunRequest) (*TestRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestRun not implemented")
 }
 func (UnimplementedProvisioningServiceServer) mustEmbedUnimplementedProvisioningServiceServer() {}
 func (UnimplementedProvisioningServiceServer) testEmbeddedByValue()                             {}
@@ -138,6 +164,24 @@ func _ProvisioningService_Decide_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ProvisioningService_TestRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProvisioningServiceServer).TestRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ProvisioningService_TestRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProvisioningServiceServer).TestRun(ctx, req.(*TestRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ProvisioningService_ServiceDesc is the grpc.ServiceDesc for ProvisioningService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -148,6 +192,10 @@ var ProvisioningService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Decide",
 			Handler:    _ProvisioningService_Decide_Handler,
+		},
+		{
+			MethodName: "TestRun",
+			Handler:    _ProvisioningService_TestRun_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
