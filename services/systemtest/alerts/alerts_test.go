@@ -167,7 +167,7 @@ type example struct {
 func TestAlerts_FireOnRecordedSeries(t *testing.T) {
 	var examples []example
 	strictly(t, "testdata/alerts.yml", &examples)
-	judge, all := newEvaluator(), map[string]rule{}
+	engine, all := newEvaluator(), map[string]rule{}
 	for _, r := range rules(t) {
 		all[r.Alert] = r
 	}
@@ -179,11 +179,11 @@ func TestAlerts_FireOnRecordedSeries(t *testing.T) {
 		}
 		delete(all, e.Alert)
 		t.Run(e.Alert, func(t *testing.T) {
-			got := slices.Sorted(maps.Keys(judge.firing(t, r, record(t, e.Series), e.At, true)))
+			got := slices.Sorted(maps.Keys(engine.firing(t, r, record(t, e.Series), e.At, true)))
 			if want := slices.Sorted(slices.Values(e.Fires)); !slices.Equal(got, want) {
 				t.Errorf("fires with %q, want %q", got, want)
 			}
-			if calm := judge.firing(t, r, record(t, e.Calm), e.At, true); len(calm) > 0 {
+			if calm := engine.firing(t, r, record(t, e.Calm), e.At, true); len(calm) > 0 {
 				t.Errorf("fires on calm series with %v", calm)
 			}
 		})

@@ -79,9 +79,9 @@ func TestAlerts_NoneFiresOnAHealthyRun(t *testing.T) {
 	for _, s := range scraped {
 		all.scrape(t, s[1], s[2]+"/metrics")
 	}
-	judge := newEvaluator()
+	engine := newEvaluator()
 	for _, r := range rules(t) {
-		if firing := judge.firing(t, r, all, scrapes, false); len(firing) > 0 {
+		if firing := engine.firing(t, r, all, scrapes, false); len(firing) > 0 {
 			t.Errorf("%s fires: %v", r.Alert, firing)
 		}
 	}

@@ -120,7 +120,7 @@ type set struct {
 	at  int
 }
 
-// evaluator judges rules as Prometheus does.
+// evaluator evaluates rules as Prometheus does.
 type evaluator struct{ engine *promql.Engine }
 
 func newEvaluator() evaluator {
