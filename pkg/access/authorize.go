@@ -101,6 +101,21 @@ func valuesAt(m protoreflect.Message, path []string) []string {
 	return all
 }
 
+// PublishHTTP is the method of HTTP that is authorized as PublishBatch.
+const PublishHTTP = "POST /v1/events"
+
+// Lacking is the scope that a caller lacks who was refused for a reason; empty where it is no scope.
+func Lacking(method, why string) string {
+	scope := Methods[method].Scope
+	if method == PublishHTTP {
+		scope = Publish
+	}
+	if why != reason.ScopeRequired || scope == 0 {
+		return ""
+	}
+	return ScopeName(scope)
+}
+
 // short is a method without its package, such as "TenantService.ListTenants".
 func short(method string) string {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")

@@ -13,6 +13,7 @@ var All = []Reason{
 	{"API_KEY_NOT_FOUND", Error, "there is no such API key"},
 	{APIKeyUnknown, Error, "an API key that is not known"},
 	{"APPLY_PANIC", Incident, "an event or a timer made the service panic; it was rejected and the partition goes on"},
+	{"AUDIT_DELAYED", Incident, "changes of the configuration wait to be written to the topic audit; changes go on, and nothing is lost"},
 	{BatchDamaged, Rejected | Incident, "a batch of records that can't be unpacked; its offsets are passed"},
 	{BatchTooLarge, Error | Rejected | Incident, "more events in one request, or more bytes unpacked in one batch, than are taken"},
 	{"BEFORE_ACTIVATION", Rejected, "usage or a refund from before the subscriber had the number"},

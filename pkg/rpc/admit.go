@@ -32,6 +32,10 @@ type call struct {
 	// caller is nil on an open method.
 	caller *access.Caller
 	method string
+	// refusals counts what is refused of it; nil where nothing is counted. address is that of the caller where no peer of
+	// gRPC has it.
+	refusals *Refusals
+	address  string
 	// ended is closed when the caller's key is no longer good for what is under way; nil where that never happens.
 	ended  <-chan struct{}
 	open   bool
@@ -70,15 +74,15 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 			authorization = values[0]
 		}
 		var err error
-		if c.caller, c.ended, err = s.authorizer.Authenticate(authorization); err != nil {
+		if c.caller, c.ended, err = s.authorizer.Authenticate(authorization); err == nil {
+			err = access.Authorize(c.caller, info.FullMethodName)
+		}
+		if err != nil {
+			s.authorizer.RefuseHeaders(ctx, info.FullMethodName, "", authorization, c.caller, err)
 			s.outcomes.refused(ctx, info.FullMethodName, err)
 			return ctx, fault.Status(err).Err()
 		}
-		if err := access.Authorize(c.caller, info.FullMethodName); err != nil {
-			s.outcomes.refused(ctx, info.FullMethodName, err)
-			return ctx, fault.Status(err).Err()
-		}
-		c.method = info.FullMethodName
+		c.method, c.refusals = info.FullMethodName, s.authorizer.refusals
 	}
 	return context.WithValue(ctx, callKey{}, c), nil
 }

@@ -19,7 +19,9 @@ import (
 type Authorizer struct {
 	operators, services *Keys
 	clock               func() time.Time
-	tenants             atomic.Pointer[map[access.Hash]*holder]
+	// refusals is nil where nobody publishes them.
+	refusals *Refusals
+	tenants  atomic.Pointer[map[access.Hash]*holder]
 
 	// expecting: tenants' keys will come, and are not known yet.
 	expecting atomic.Bool
@@ -128,11 +130,10 @@ func (a *Authorizer) Len() int { return a.operators.Len() + a.services.Len() + l
 // Authenticate checks an Authorization header, "Bearer <key>", of gRPC metadata or HTTP. ended is closed when calls under
 // way have to end, nil where that never happens. The error is a fault of kind Unauthenticated.
 func (a *Authorizer) Authenticate(authorization string) (caller *access.Caller, ended <-chan struct{}, err error) {
-	const scheme = "bearer "
-	if len(authorization) <= len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
+	secret, sent := secretOf(authorization)
+	if !sent {
 		return nil, nil, fault.New(fault.Unauthenticated, reason.APIKeyMissing, "send an API key as authorization: Bearer <key>")
 	}
-	secret := strings.TrimSpace(authorization[len(scheme):])
 	hash := access.HashOf(secret)
 	c := access.Caller{ID: hash.Caller(), Operator: a.operators.has(hash), Service: a.services.has(hash)}
 	if secret != "" && (c.Operator || c.Service) {
@@ -148,6 +149,15 @@ func (a *Authorizer) Authenticate(authorization string) (caller *access.Caller, 
 		return nil, nil, fault.New(fault.Unauthenticated, reason.APIKeyExpired, "the API key has expired")
 	}
 	return &h.caller, h.ended, nil
+}
+
+// secretOf is the secret in an Authorization header; not sent where it has none.
+func secretOf(authorization string) (secret string, sent bool) {
+	const scheme = "bearer "
+	if len(authorization) <= len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
+		return "", false
+	}
+	return strings.TrimSpace(authorization[len(scheme):]), true
 }
 
 // has reports whether a hash is in the set, in constant time.
@@ -167,9 +177,10 @@ func CallerOf(ctx context.Context) *access.Caller {
 	return nil
 }
 
-// WithCaller is the context of a request that came by another transport, for CallerOf.
-func WithCaller(ctx context.Context, c *access.Caller) context.Context {
-	return context.WithValue(ctx, callKey{}, &call{caller: c, hold: unbounded.Hold()})
+// WithCaller is the context of a request that came by another transport, for CallerOf and Refuse. Its method is such as
+// "POST /v1/events".
+func (a *Authorizer) WithCaller(ctx context.Context, c *access.Caller, method, address string) context.Context {
+	return context.WithValue(ctx, callKey{}, &call{caller: c, method: method, address: address, refusals: a.refusals, hold: unbounded.Hold()})
 }
 
 // KeyEnded is closed when a stream has to end because its key was withdrawn, has expired or gives less than before. The

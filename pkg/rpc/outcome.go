@@ -21,7 +21,6 @@ type outcomes struct {
 	failed, broken *display.Limited
 	seconds        *prometheus.HistogramVec
 	panics         prometheus.Counter
-	turnedAway     *prometheus.CounterVec
 }
 
 func newOutcomes(env daemon.Env) (*outcomes, error) {
@@ -33,16 +32,12 @@ func newOutcomes(env daemon.Env) (*outcomes, error) {
 			Help:    "How long gRPC calls took, by method and code; streams count from their beginning to their end.",
 			Buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30},
 		}, []string{"method", "code"}),
-		turnedAway: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "tollgate", Subsystem: env.Name, Name: "rpc_unauthenticated_total",
-			Help: "gRPC calls turned away before anything but their headers was read, by reason.",
-		}, []string{"reason"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "rpc_panics_total",
 			Help: "gRPC calls that panicked; the stacks are in the log.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{o.seconds, o.panics, o.turnedAway} {
+	for _, c := range []prometheus.Collector{o.seconds, o.panics} {
 		if err := env.Metrics.Register(c); err != nil {
 			return nil, fmt.Errorf("register gRPC metrics: %w", err)
 		}
@@ -50,9 +45,8 @@ func newOutcomes(env daemon.Env) (*outcomes, error) {
 	return o, nil
 }
 
-// refused logs and counts a call that was rejected by its headers. Its method may be any text.
+// refused logs a call that was rejected by its headers. Its method may be any text.
 func (o *outcomes) refused(ctx context.Context, method string, err error) {
-	o.turnedAway.WithLabelValues(fault.ReasonOf(err)).Inc()
 	o.failed.Write(zapcore.InfoLevel, func() []zap.Field {
 		return append(peerOf(ctx), zap.String("method", display.Text(method, 128)), zap.String("reason", fault.ReasonOf(err)))
 	})
@@ -74,6 +68,7 @@ func (o *outcomes) settle(ctx context.Context, method string, start time.Time, e
 	if cause == nil {
 		return
 	}
+	Refuse(ctx, cause)
 	lines, level := o.failed, levelOf(st.Code())
 	if level == zapcore.ErrorLevel {
 		lines = o.broken

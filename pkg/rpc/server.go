@@ -68,6 +68,9 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 		return nil, fmt.Errorf("prepare gRPC: %w", err)
 	}
 	s := &Server{cfg: cfg, env: env, authorizer: NewAuthorizer(keys, serviceKeys, env.Clock), stopping: make(chan struct{}), cut: make(chan struct{})}
+	if s.authorizer.refusals, err = NewRefusals(env.Name, env.Clock, env.Metrics); err != nil {
+		return nil, fmt.Errorf("prepare gRPC: %w", err)
+	}
 	if s.outcomes, err = newOutcomes(env); err != nil {
 		return nil, fmt.Errorf("prepare gRPC: %w", err)
 	}

@@ -38,28 +38,30 @@ type Sender struct {
 }
 
 // access is who reads and writes which topics, and is a member of which groups, beside the services of channels. No other
-// may write a topic: a writer of events.ordered or safeguards can forge calls, revisions and outcomes.
+// may write a topic: a writer of events.ordered or safeguards can forge calls, revisions and outcomes. Every service writes
+// to audit what it refuses, and config what was changed.
 var access = []allowed{
 	{
 		"ingest",
 		// What it hands out by EventQueueService, with a group for each subscription.
 		[]string{EventsInbound, EventsOrdered, EventsUnordered, Safeguards},
-		[]string{EventsOrdered, EventsUnordered, EventsRejected},
+		[]string{EventsOrdered, EventsUnordered, EventsRejected, Audit},
 		[]string{"ingest", "queue.*"},
 	},
 	{
 		"safeguard",
 		[]string{EventsOrdered, StateSnapshots},
-		[]string{EventsOrdered, Safeguards, EventsRejected, StateSnapshots},
+		[]string{EventsOrdered, Safeguards, EventsRejected, StateSnapshots, Audit},
 		[]string{"safeguard"},
 	},
 	{
 		"trigger",
 		[]string{EventsOrdered, EventsUnordered, Safeguards, StateSnapshots},
-		[]string{EventsOrdered, EventsUnordered, Safeguards, TriggersDecisions, DeliveriesDead, EventsRejected, StateSnapshots},
+		[]string{EventsOrdered, EventsUnordered, Safeguards, TriggersDecisions, DeliveriesDead, EventsRejected, StateSnapshots, Audit},
 		[]string{"trigger-ordered", "trigger-unordered", "trigger-safeguards"},
 	},
-	{"provision", []string{EventsOrdered, EventsUnordered}, []string{EventsOrdered, EventsUnordered, ProvisionExecutions}, []string{"provision"}},
+	{"provision", []string{EventsOrdered, EventsUnordered}, []string{EventsOrdered, EventsUnordered, ProvisionExecutions, Audit}, []string{"provision"}},
+	{"config", nil, []string{Audit}, nil},
 	{"producer", nil, []string{EventsInbound}, nil},
 	{"consumer", []string{EventsOrdered, EventsUnordered, Safeguards, DeliveriesAttempts, DeliveriesDead}, nil, nil},
 	{
@@ -86,7 +88,7 @@ func withSenders(senders []Sender) []allowed {
 				all = append(all, allowed{
 					s.Service,
 					[]string{s.Topic, DeliveriesAttempts, StateSnapshots},
-					[]string{DeliveriesAttempts, DeliveriesDead, EventsOrdered, EventsRejected, StateSnapshots},
+					[]string{DeliveriesAttempts, DeliveriesDead, EventsOrdered, EventsRejected, StateSnapshots, Audit},
 					[]string{s.Service},
 				})
 			}

@@ -15,7 +15,8 @@ type Config struct {
 	daemon.Config `yaml:",inline"`
 	GRPC          rpc.Config   `yaml:"grpc"`
 	Database      store.Config `yaml:"database"`
-	// Kafka is asked whether a topic exists when a notification is saved that publishes to it, and for nothing else.
+	// Kafka takes the topic audit, and is asked whether a topic exists when a notification is saved that publishes to it. Both
+	// may wait: the service starts and serves without it.
 	Kafka stream.Config `yaml:"kafka"`
 	// Provision is called for test runs of hooks, and for nothing else.
 	Provision onward.Config `yaml:"provision"`

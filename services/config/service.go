@@ -3,17 +3,20 @@ package config
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/audit"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/auditlog"
 	"github.com/tollgate/tollgate/services/config/onward"
 	"github.com/tollgate/tollgate/services/config/store"
 )
@@ -31,8 +34,8 @@ type service struct {
 	noted   noted
 	// unwritable is why the last change could not be written; nil where it could.
 	unwritable atomic.Pointer[daemon.Incident]
-	// suppressed wakes those that follow suppressions.
-	suppressed signal
+	// moved wakes those that follow all revisions, suppressions included.
+	moved signal
 	// cluster is where the topics of tenants are; those that begin with prefix and a dot are our own.
 	cluster cluster
 	prefix  string
@@ -74,6 +77,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		store: db, index: index, notifier: newNotifier(), metrics: metrics, log: env.Log, clock: env.Clock,
 		cluster: kafka, prefix: cfg.Kafka.Prefix, provision: provision,
 	}
+	defer func(stop func() error) { err = errors.Join(err, stop()) }(audit.PublishRefusals(ctx, kafka, server.Authorizer().Refusals(), env))
 	if err := s.sync(ctx); err != nil {
 		return err
 	}
@@ -90,9 +94,38 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	last, _ := s.notifier.read()
 	env.Log.Info("configuration opened", zap.String("database", db.Where()),
 		zap.Int64("revision", last.GetRevision()), zap.Int64("apply_revision", last.GetApplyRevision()))
+	stopAudit, err := s.publishChanges(ctx, kafka, env)
+	if err != nil {
+		return err
+	}
+	defer stopAudit()
 	go s.follow(ctx, env.Health)
 	go s.keepPruning(ctx)
 	return server.Serve(ctx)
+}
+
+// publishChanges writes the topic audit until stop. It needs no Kafka to begin.
+func (s *service) publishChanges(ctx context.Context, kafka *stream.Client, env daemon.Env) (stop func(), err error) {
+	producer := kafka.NewProducer()
+	l := &auditlog.Log{
+		Store: s.store, Show: (&changeService{service: s}).shown, Produce: producer.ProduceResults, Topic: kafka.Topic(stream.Audit),
+		Log: env.Log, Clock: env.Clock,
+	}
+	if err := l.Register(env.Metrics); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	env.Health.Note("audit", l.Notes)
+	publishing, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.Run(publishing, s.moved.wait)
+	}()
+	return func() {
+		cancel()
+		<-done
+		_ = producer.Close(publishing) // what was not acknowledged is published again
+	}, nil
 }
 
 // syncTimeout bounds the reading of what changed, or of everything where the database was set back.
@@ -147,7 +180,7 @@ func (s *service) sync(ctx context.Context) error {
 		return err
 	}
 	s.notifier.announce(head)
-	s.suppressed.notify()
+	s.moved.notify()
 	s.metrics.revisions(head)
 	return nil
 }

@@ -50,7 +50,7 @@ func (d *grpcAPI) PublishBatch(ctx context.Context,
 	if err := d.limits.take(ctx, len(req.GetEvents()), d.limits.size(req)); err != nil {
 		return nil, err
 	}
-	return &ingestv1.PublishBatchResponse{Results: results(d.take(ctx, req.GetEvents(), traceOf(ctx)))}, nil
+	return &ingestv1.PublishBatchResponse{Results: results(ctx, d.take(ctx, req.GetEvents(), traceOf(ctx)))}, nil
 }
 
 var errTooMany = fault.NewInvalid(reason.BatchTooLarge,
@@ -93,7 +93,7 @@ func (d *grpcAPI) publishStream(s grpc.ServerStream) error {
 		events, weight, err := in.take(ctx, d.stopping)
 		if len(events) > 0 {
 			answers := d.publisher.take(ctx, read(d.log, parseWire, events, ""), d.log, d.metrics)
-			if err := s.SendMsg(&ingestv1.PublishStreamResponse{Results: results(answers)}); err != nil {
+			if err := s.SendMsg(&ingestv1.PublishStreamResponse{Results: results(ctx, answers)}); err != nil {
 				return err
 			}
 			hold.Give(weight)
@@ -137,11 +137,13 @@ func read[T any](log rejections, parse func(event.Parser, T) (*event.Event, erro
 	}}
 }
 
-func results(answers []answer) []*ingestv1.Result {
+// results are the answers of a call with several events; one that is refused is counted here, since the call is not.
+func results(ctx context.Context, answers []answer) []*ingestv1.Result {
 	all := make([]ingestv1.Result, len(answers))
 	out := make([]*ingestv1.Result, len(answers))
 	for i, a := range answers {
 		if a.err != nil {
+			rpc.Refuse(ctx, a.err)
 			all[i].Result = &ingestv1.Result_Error{Error: fault.Status(a.err).Proto()}
 		} else {
 			all[i].Result = &ingestv1.Result_Receipt{Receipt: a.receipt}

@@ -118,17 +118,19 @@ func (d *httpAPI) authenticated(next http.HandlerFunc) http.HandlerFunc {
 			d.refuse(w, errMethod)
 			return
 		}
-		caller, _, err := d.authorizer.Authenticate(r.Header.Get("Authorization"))
+		authorization := r.Header.Get("Authorization")
+		caller, _, err := d.authorizer.Authenticate(authorization)
 		if err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="tollgate"`)
+		} else {
+			err = access.Authorize(caller, ingestv1.IngestService_PublishBatch_FullMethodName)
+		}
+		if err != nil {
+			d.authorizer.RefuseHeaders(r.Context(), access.PublishHTTP, r.RemoteAddr, authorization, caller, err)
 			d.refuse(w, err)
 			return
 		}
-		if err := access.Authorize(caller, ingestv1.IngestService_PublishBatch_FullMethodName); err != nil {
-			d.refuse(w, err)
-			return
-		}
-		next(w, r.WithContext(rpc.WithCaller(r.Context(), caller)))
+		next(w, r.WithContext(d.authorizer.WithCaller(r.Context(), caller, access.PublishHTTP, r.RemoteAddr)))
 	}
 }
 
@@ -174,6 +176,7 @@ func (d *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 	}
 	a := d.takeOne(ctx, r, body)
 	if a.err != nil {
+		rpc.Refuse(ctx, a.err)
 		d.problem(w, a.err)
 		return
 	}
@@ -204,6 +207,7 @@ func (d *httpAPI) batch(ctx context.Context, w http.ResponseWriter, body []byte)
 	in := inputs{len(objects), func(i int, p event.Parser) (*event.Event, error) { return guarded(d.log, d.object, p, objects[i]) }}
 	for i, a := range d.publisher.take(ctx, in, d.log, d.metrics) {
 		if a.err != nil {
+			rpc.Refuse(ctx, a.err)
 			p := newProblem(a.err)
 			results[i] = result{Status: p.Status, Problem: p}
 			status = http.StatusMultiStatus

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/tollgate/tollgate/pkg/audit"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -32,6 +33,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func(stop func() error) { err = errors.Join(err, stop()) }(audit.PublishRefusals(ctx, client, grpc.Authorizer().Refusals(), env))
 	unfollow, err := followKeys(context.WithoutCancel(ctx), cfg, env, grpc.Authorizer())
 	if err != nil {
 		return errors.Join(err, grpc.Close())

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/tollgate/tollgate/pkg/audit"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -70,6 +71,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env, run func(ctx context.C
 		return err
 	}
 	defer closing(f.Server.Close)
+	defer closing(audit.PublishRefusals(ctx, f.Client, f.Server.Authorizer().Refusals(), env))
 	store, ok := daemon.Await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
 	if !ok {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -61,7 +62,7 @@ type table struct {
 
 // tables are those of a backup, in the form of a version of the tables. A later version adds its own list here; 6 differs from
 // 5 in an index alone.
-var tables = map[int64][]table{5: tables5, 6: tables5}
+var tables = map[int64][]table{5: tables5, 6: tables5, 7: append(slices.Clip(tables5), auditPosition)}
 
 var tables5 = []table{
 	{"revisions", []column{
@@ -73,6 +74,9 @@ var tables5 = []table{
 	{"lost_revisions", []column{{"history", number}, {"revision", number}, {"stands_in", number}, {"accepted_by", text}, {"why", text}}},
 	{"target_health", []column{{"kind", text}, {"name", text}, {"body", bytes}}},
 }
+
+// auditPosition is without who holds it: what was published after the backup is published again, under the same ids.
+var auditPosition = table{"audit_position", []column{{"id", number}, {"revision", number}}}
 
 func (t table) names() string {
 	names := make([]string, len(t.columns))

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,16 +24,42 @@ type Change struct {
 	History uint64
 }
 
-// Changes are those that are wanted, the newest first, at most limit. One of several resources is found by the name of each.
-func (r Reader) Changes(ctx context.Context, w Wanted, limit int) (all []Change, err error) {
-	err = r.each(ctx, "changes", `SELECT revision, apply_revision, history, changed_at, caller, action, kind, name FROM revisions
-		WHERE (CAST($1 AS TEXT) = '' OR kind = $1) AND (CAST($2 AS TEXT) = '' OR name = $2
-			OR EXISTS (SELECT 1 FROM resources c WHERE c.kind = revisions.kind AND c.name = $2 AND c.revision = revisions.revision)
-			OR EXISTS (SELECT 1 FROM versions c WHERE c.kind = revisions.kind AND c.name = $2 AND c.revision = revisions.revision))
-			AND (CAST($3 AS TEXT) = '' OR name = $3 OR name >= $4 AND name < $5)
-			AND changed_at >= $6 AND (CAST($7 AS BIGINT) = 0 OR changed_at < $7) AND (CAST($8 AS BIGINT) = 0 OR revision < $8)
-		ORDER BY revision DESC LIMIT $9`,
-		[]any{w.Kind, w.Name, w.Tenant, w.Tenant + "/", w.Tenant + "/\x7f", w.From, w.To, w.Before, limit},
+// Changes are those that are wanted, the newest first, at most limit. Only what is asked for stands in the query, so that
+// those of one name are found by their index; a change of several resources stands under the name of their collection.
+func (r Reader) Changes(ctx context.Context, w Wanted, limit int) ([]Change, error) {
+	where, args := "TRUE", []any{}
+	and := func(condition string, values ...any) {
+		for i, v := range values {
+			args = append(args, v)
+			condition = strings.ReplaceAll(condition, string(rune('a'+i))+"?", "$"+strconv.Itoa(len(args)))
+		}
+		where += " AND " + condition
+	}
+	if w.Kind != "" {
+		and("kind = a?", w.Kind)
+	}
+	if w.Name != "" {
+		and(`(name = a? OR name = b? AND (
+			EXISTS (SELECT 1 FROM resources c WHERE c.kind = revisions.kind AND c.name = a? AND c.revision = revisions.revision)
+			OR EXISTS (SELECT 1 FROM versions c WHERE c.kind = revisions.kind AND c.name = a? AND c.revision = revisions.revision)))`,
+			w.Name, w.Name[:max(strings.LastIndexByte(w.Name, '/'), 0)])
+	}
+	if w.Tenant != "" {
+		and("(name = a? OR name >= b? AND name < c?)", w.Tenant, w.Tenant+"/", w.Tenant+"/\x7f")
+	}
+	and("changed_at >= a?", w.From)
+	if w.To != 0 {
+		and("changed_at < a?", w.To)
+	}
+	if w.Before != 0 {
+		and("revision < a?", w.Before)
+	}
+	args = append(args, limit)
+	return r.changes(ctx, where+" ORDER BY revision DESC LIMIT $"+strconv.Itoa(len(args)), args...)
+}
+
+func (r Reader) changes(ctx context.Context, where string, args ...any) (all []Change, err error) {
+	err = r.each(ctx, "changes", `SELECT revision, apply_revision, history, changed_at, caller, action, kind, name FROM revisions WHERE `+where, args,
 		func(scan func(...any) error) error {
 			var c Change
 			var at, history int64

@@ -8,8 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/audit"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/stream"
+	auditv1 "github.com/tollgate/tollgate/proto/gen/tollgate/audit/v1"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
@@ -84,21 +88,22 @@ func (c acceptGap) Run(ctx context.Context, streams command.Streams) error {
 
 // append writes the audit record first: a gap without a record is worse than a record of one that was not made.
 func (c acceptGap) append(ctx context.Context, streams command.Streams, client *stream.Client, topic string) error {
-	gap := fold.NewGap(&controlv1.Gap{
-		Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: command.Operator(), Why: c.Why,
-	}, time.Now())
-	audit, err := gap.Record(client.Topic(stream.Audit))
+	of := &controlv1.Gap{Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: command.Operator(), Why: c.Why}
+	gap := fold.NewGap(of, time.Now())
+	accepted, err := audit.Record(client.Topic(stream.Audit), "operator", &auditv1.Record{
+		Id: fmt.Sprintf("gap/%s/%d", gap.ID, c.Partition), Time: timestamppb.New(gap.Time), Who: of.GetWho(), Why: c.Why, Method: "tollgate state accept-gap",
+		What: &auditv1.Record_Gap{Gap: &auditv1.Gap{Gap: of, Topic: topic, Partition: c.Partition}},
+	})
 	if err != nil {
 		return fmt.Errorf("write gap: %w", err)
 	}
-	audit.Headers = append(audit.Headers, stream.Header{Key: "partition", Value: fmt.Append(nil, c.Partition)})
 	record, err := gap.Record(topic)
 	if err != nil {
 		return fmt.Errorf("write gap: %w", err)
 	}
 	record.Partition = c.Partition
 	producer := client.NewProducer()
-	placed, err := producer.ProduceResults(ctx, audit)
+	placed, err := producer.ProduceResults(ctx, accepted)
 	if err == nil {
 		placed, err = producer.ProduceResults(ctx, record)
 	}

@@ -13,9 +13,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/tollgate/tollgate/pkg/audit"
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
+	auditv1 "github.com/tollgate/tollgate/proto/gen/tollgate/audit/v1"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
@@ -36,13 +38,16 @@ type Tail struct {
 // Help is shown below the flags.
 func (Tail) Help() string {
 	return `Reads without a consumer group, so it affects no consumer. Fields with personal or contact data are omitted. Within a partition
-events come in order, across partitions as they are fetched.
+events come in order, across partitions as they are fetched. Of the topic audit each record is shown whole: who changed
+what, and who was refused.
 
 Example:
 
     tollgate tail --type 'safeguard.*' --since 10m
 
-    tollgate tail --subject 491511234567 --since 24h --no-wait -o json`
+    tollgate tail --subject 491511234567 --since 24h --no-wait -o json
+
+    tollgate tail --topic audit --tenant acme --type audit.change --since 24h --no-wait`
 }
 
 // AfterApply is called by kong once the flags are read.
@@ -206,7 +211,7 @@ func (c Tail) read(ctx context.Context, client *stream.Client, f *followed, stre
 		if c.NoWait && r.Offset >= f.end {
 			break
 		}
-		e, err := event.Decode(r.Value)
+		e, err := decode(client, r)
 		if e == nil {
 			fmt.Fprintf(streams.Err, "tollgate: %s/%d/%d: %v\n", f.topic, f.partition, r.Offset, err)
 			continue
@@ -222,6 +227,31 @@ func (c Tail) read(ctx context.Context, client *stream.Client, f *followed, stre
 		}
 	}
 	return f.next > before, nil
+}
+
+// decode reads a record of any topic: one of audit as an event whose data is that record.
+func decode(client *stream.Client, r stream.Record) (*event.Event, error) {
+	if r.Topic != client.Topic(stream.Audit) {
+		return event.Decode(r.Value)
+	}
+	m := &auditv1.Record{}
+	if err := proto.Unmarshal(r.Value, m); err != nil {
+		return nil, fmt.Errorf("read audit record: %w", err)
+	}
+	at := m.GetTime().AsTime()
+	return &event.Event{
+		ID: m.GetId(), Type: audit.TypeOf(m), Tenant: m.GetTenant(), Subject: m.GetChange().GetName(), Time: at, ReceivedAt: at, Data: m,
+		Source: header(r, event.HeaderSource),
+	}, nil
+}
+
+func header(r stream.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
 }
 
 func (c Tail) wanted(e *event.Event) bool {
