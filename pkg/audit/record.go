@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,16 +25,17 @@ const Schema = event.SchemaPrefix + "tollgate.audit.v1.Record"
 // maxValue is how large a record may be: the topic takes 2 MiB, headers included.
 const maxValue = 1 << 20
 
-// Record is r as a record of a topic (full name), written by a service. The same r gives the same record, byte for byte.
-// Where its values are too large it has less of them, and r.Cut is set.
-func Record(topic, service string, r *auditv1.Record) (stream.Record, error) {
+// Record is r as a record of a topic (full name), written by a service and stamped with the time of writing: Kafka refuses
+// stamps that are far from its own clock. Its bytes follow from r alone. Where its values are too large it has less of
+// them, and r.Cut is set.
+func Record(topic, service string, now time.Time, r *auditv1.Record) (stream.Record, error) {
 	shorten(r)
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
 	if err != nil {
 		return stream.Record{}, fmt.Errorf("encode audit record %s: %w", r.GetId(), err)
 	}
 	out := stream.Record{
-		Topic: topic, Partition: stream.AnyPartition, Value: value, Time: r.GetTime().AsTime(),
+		Topic: topic, Partition: stream.AnyPartition, Value: value, Time: now,
 		Headers: event.Attributes{
 			ID: r.GetId(), Type: TypeOf(r), Source: "tollgate/" + service, Tenant: r.GetTenant(), Subject: r.GetChange().GetName(),
 			Time: r.GetTime().AsTime(), Schema: Schema,

@@ -99,7 +99,7 @@ func (p *refusals) publish(ctx context.Context, all []*rpc.Refusal) (left []*rpc
 	})
 	records := make([]stream.Record, 0, len(all))
 	for _, one := range all {
-		r, err := Record(p.topic, p.service, p.record(one))
+		r, err := Record(p.topic, p.service, p.env.Clock(), p.record(one))
 		if err != nil { // of no message that is made here
 			p.env.Log.Error("refusals not encoded", zap.Error(err))
 		}

@@ -163,7 +163,7 @@ func TestRecord_ThatIsTooLargeKeepsWhatFits(t *testing.T) {
 		"far too many fields": {100_000, 1, true, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := Record("audit", "config", change(test.fields, test.size))
+			r, err := Record("audit", "config", time.Now(), change(test.fields, test.size))
 			if err != nil {
 				t.Fatal(err)
 			}

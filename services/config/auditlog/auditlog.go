@@ -193,9 +193,12 @@ func (l *Log) some(ctx context.Context) (more bool, err error) {
 	}
 	until := l.Clock().Add(heldFor)
 	ok, err := l.Store.MoveAudit(ctx, l.holder, from, changes[done-1], until)
-	if !ok || err != nil {
-		l.heldUntil = time.Time{}
+	if err != nil {
 		return false, errors.Join(failure, err)
+	}
+	if !ok { // another replica's turn has begun, or the database was set back
+		l.release(ctx)
+		return false, failure
 	}
 	l.heldUntil = until
 	l.waiting(changes[done:], true)
@@ -221,7 +224,7 @@ func (l *Log) records(ctx context.Context, changes []store.Change) (all []stream
 		if err != nil {
 			return nil, fmt.Errorf("show revision %d: %w", c.Revision, err)
 		}
-		r, err := audit.Record(l.Topic, "config", made)
+		r, err := audit.Record(l.Topic, "config", l.Clock(), made)
 		if err != nil {
 			return nil, err
 		}

@@ -90,7 +90,7 @@ func (c acceptGap) Run(ctx context.Context, streams command.Streams) error {
 func (c acceptGap) append(ctx context.Context, streams command.Streams, client *stream.Client, topic string) error {
 	of := &controlv1.Gap{Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: command.Operator(), Why: c.Why}
 	gap := fold.NewGap(of, time.Now())
-	accepted, err := audit.Record(client.Topic(stream.Audit), "operator", &auditv1.Record{
+	accepted, err := audit.Record(client.Topic(stream.Audit), "operator", gap.Time, &auditv1.Record{
 		Id: fmt.Sprintf("gap/%s/%d", gap.ID, c.Partition), Time: timestamppb.New(gap.Time), Who: of.GetWho(), Why: c.Why, Method: "tollgate state accept-gap",
 		What: &auditv1.Record_Gap{Gap: &auditv1.Gap{Gap: of, Topic: topic, Partition: c.Partition}},
 	})
