@@ -113,15 +113,21 @@ func (l *executionLog) record(ctx context.Context, a *action, b *book, r *chain.
 		}
 	}
 	x.Sent, x.Received = cut(x.Sent, maxKept), cut(x.Received, maxKept)
-	value, err := proto.Marshal(x)
+	return Record(l.topic, x, a.event.Subject)
+}
+
+// Record is an execution as a record of a topic (full name); subject is that of the event.
+func Record(topic string, x *provisionv1.Execution, subject string) (stream.Record, error) {
+	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(x)
 	if err != nil {
 		return stream.Record{}, err
 	}
+	began := x.GetTime().AsTime()
 	return stream.Record{
-		Topic: l.topic, Partition: stream.AnyPartition, Key: []byte(a.event.Tenant + "/" + a.objectID), Value: value, Time: r.Began,
+		Topic: topic, Partition: stream.AnyPartition, Key: []byte(x.GetTenant() + "/" + x.GetObjectId()), Value: value, Time: began,
 		Headers: event.Attributes{
-			ID: x.Id, Type: typeExecution, Source: source, Tenant: x.Tenant, Subject: a.event.Subject, Correlation: x.Correlation,
-			Time: r.Began, Schema: schemaExecution,
+			ID: x.GetId(), Type: typeExecution, Source: source, Tenant: x.GetTenant(), Subject: subject, Correlation: x.GetCorrelation(),
+			Time: began, Schema: schemaExecution,
 		}.Headers(),
 	}, nil
 }

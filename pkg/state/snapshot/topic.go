@@ -33,15 +33,23 @@ func snapshotKey(domain string, partition int32) []byte {
 	return []byte(domain + "/" + strconv.Itoa(int(partition)))
 }
 
+// Record is one record of a snapshot as a record of a topic (full name).
+func Record(topic string, r *statev1.SnapshotRecord) (stream.Record, error) {
+	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+	if err != nil {
+		return stream.Record{}, fmt.Errorf("encode snapshot record: %w", err)
+	}
+	return stream.Record{Topic: topic, Partition: stream.AnyPartition, Key: snapshotKey(r.GetDomain(), r.GetPartition()), Value: value}, nil
+}
+
 // Write returns once the records are acknowledged by all replicas.
 func (s *Topic) Write(ctx context.Context, records ...*statev1.SnapshotRecord) error {
 	out := make([]stream.Record, len(records))
 	for i, r := range records {
-		value, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
-		if err != nil {
-			return fmt.Errorf("encode snapshot record: %w", err)
+		var err error
+		if out[i], err = Record(s.topic, r); err != nil {
+			return err
 		}
-		out[i] = stream.Record{Topic: s.topic, Partition: stream.AnyPartition, Key: snapshotKey(r.GetDomain(), r.GetPartition()), Value: value}
 	}
 	return s.producer.Produce(ctx, out...)
 }

@@ -26,8 +26,8 @@ var carried = map[string][2]string{
 	stream.DeliveriesDead:      {"delivery id", "`delivery.v1.Delivery` with its last attempt"},
 	stream.StateSnapshots:      {"domain and partition", "records of a partition's state, between a begin and an end record; read by Tollgate alone"},
 	stream.TriggersDecisions:   {"tenant/subject", "`trigger.v1.Decision`: a notification matched and no delivery was planned, and why"},
-	stream.ProvisionExecutions: {"tenant/object id", "reserved: no service writes it yet"},
-	stream.Audit:               {"tenant", "what operators changed by hand, such as an accepted gap"},
+	stream.ProvisionExecutions: {"tenant/object id", "`provision.v1.Execution`: what one handler was asked, and what it answered"},
+	stream.Audit:               {"tenant", "`audit.v1.Record`: a change of the configuration, calls that were refused, or what an operator accepted by hand"},
 }
 
 // recordHeaders are the headers of every record that Tollgate writes.
@@ -93,7 +93,7 @@ Control records are written between events: their header `+"`ce_type` begins wit
 	b.WriteString("\n## Settings of topics\n\nOn a single node replication and `min.insync.replicas` are left out (`--single-node`).\n")
 	b.WriteString(settings(specs))
 
-	b.WriteString("\n## Headers of every record that Tollgate writes\n\nConsumers may filter by them without decoding the value.\n")
+	b.WriteString("\n## Headers of every record that Tollgate writes\n\nConsumers may filter by them without decoding the value. Records of `state.snapshots`, which Tollgate alone reads, have none.\n")
 	table(&b, []string{"header", "value"}, headerRows(recordHeaders))
 	fmt.Fprintf(&b, `
 ## Headers of a rejected record
