@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/tollgate/tollgate/pkg/audit"
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
@@ -163,6 +164,9 @@ func TestNames_KeysTypesTopicsAndFieldsExist(t *testing.T) {
 	}
 	for _, e := range event.Types() {
 		known[e.Name] = true
+	}
+	for _, name := range []string{audit.TypeChange, audit.TypeRefusals, audit.TypeGap} {
+		known[name] = true
 	}
 	for _, spec := range table.Topics(1) {
 		known[spec.Name] = true
