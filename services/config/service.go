@@ -34,8 +34,8 @@ type service struct {
 	noted   noted
 	// unwritable is why the last change could not be written; nil where it could.
 	unwritable atomic.Pointer[daemon.Incident]
-	// moved wakes those that follow all revisions, suppressions included.
-	moved signal
+	// advanced wakes those that follow all revisions, suppressions included.
+	advanced signal
 	// cluster is where the topics of tenants are; those that begin with prefix and a dot are our own.
 	cluster cluster
 	prefix  string
@@ -119,7 +119,7 @@ func (s *service) publishChanges(ctx context.Context, kafka *stream.Client, env 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		l.Run(publishing, s.moved.wait)
+		l.Run(publishing, s.advanced.wait)
 	}()
 	return func() {
 		cancel()
@@ -180,7 +180,7 @@ func (s *service) sync(ctx context.Context) error {
 		return err
 	}
 	s.notifier.announce(head)
-	s.moved.notify()
+	s.advanced.notify()
 	s.metrics.revisions(head)
 	return nil
 }

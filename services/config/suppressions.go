@@ -51,7 +51,7 @@ func (w *watchService) WatchSuppressions(req *configv1.WatchSuppressionsRequest,
 		return err
 	}
 	for {
-		changed := w.service.moved.wait()
+		changed := w.service.advanced.wait()
 		for complete := false; !complete; reset = false {
 			part, err := w.service.suppressionsPart(ctx, at)
 			if err != nil {
