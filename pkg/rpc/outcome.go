@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/display"
-	"github.com/tollgate/tollgate/pkg/fault"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/pkg/fault"
 )
 
 // outcomes wraps every call: each result becomes a status, a metric and, after a failure, a log line.
