@@ -26,6 +26,7 @@ type afterwards struct {
 	log     *executionLog
 	logger  *zap.Logger
 	metrics *metrics
+	failing *failing
 	clock   func() time.Time
 }
 
@@ -81,6 +82,7 @@ func (w *afterwards) ask(ctx context.Context, name string, e *event.Event, since
 		}
 		if last {
 			w.metrics.handled(&r)
+			w.failing.observe(e.Tenant, e.Type, &r)
 			return true
 		}
 		if !pause.For(ctx, pauses[try]) {

@@ -221,7 +221,7 @@ func tried(t *testing.T, since time.Duration, ask func(try int) (reply.Reply, er
 			{"acme", "balance.changed"}: {{Name: "tenants/acme/hooks/h", Timeout: time.Second, Concurrency: 1}},
 		}}
 		w := &afterwards{
-			newest: func() *book { return b }, chain: &chain.Chain{}, logger: zap.NewNop(), metrics: m, clock: time.Now,
+			newest: func() *book { return b }, chain: &chain.Chain{}, logger: zap.NewNop(), metrics: m, clock: time.Now, failing: &failing{},
 			about: func(question) chain.Ask {
 				return func(context.Context, *chain.Handler, proto.Message) (reply.Reply, chain.Exchange, error) {
 					after = append(after, time.Since(began))

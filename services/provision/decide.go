@@ -48,6 +48,7 @@ type deciding struct {
 	logger             *zap.Logger
 	metrics            *metrics
 	tests              *service.Tests
+	failing            *failing
 }
 
 const (
@@ -223,6 +224,9 @@ func (d *deciding) ask(ctx context.Context, a *action, b *book, end time.Time) (
 		return nil, nil, fmt.Errorf("ask handlers: %w", err)
 	}
 	d.metrics.asked(got)
+	for i := range got.Results {
+		d.failing.observe(a.event.Tenant, a.event.Type, &got.Results[i])
+	}
 	r, err := response(got, a.event)
 	return r, d.log.records(ctx, a, b, got), err
 }

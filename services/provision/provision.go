@@ -52,6 +52,7 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain,
 	log := &executionLog{
 		topic: f.Client.Topic(stream.ProvisionExecutions), produce: f.Producer.Produce, results: f.Producer.ProduceResults, log: f.Log, metrics: metrics,
 	}
+	failures := &failing{add: f.Store.Tally, produce: f.Producer.Produce, topic: f.Client.Topic(stream.EventsUnordered), clock: f.Clock, log: f.Log}
 	provisionv1.RegisterProvisioningServiceServer(f.Server, &deciding{
 		tests: service.NewTests(func() *configclient.Snapshot {
 			if b := hooks.newest.Load(); b != nil {
@@ -60,15 +61,15 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain,
 			return nil
 		}),
 		newest: hooks.newest.Load, chain: asking, keys: f.Store, marks: marks, clock: f.Clock, logger: f.Log, metrics: metrics,
-		asker: ask, log: log,
+		asker: ask, log: log, failing: failures,
 		ordered: f.Client.Topic(stream.EventsOrdered), unordered: f.Client.Topic(stream.EventsUnordered),
 	})
-	after := &afterwards{newest: hooks.newest.Load, chain: asking, about: ask.about, log: log, logger: f.Log, metrics: metrics, clock: f.Clock}
+	after := &afterwards{newest: hooks.newest.Load, chain: asking, about: ask.about, log: log, logger: f.Log, metrics: metrics, failing: failures, clock: f.Clock}
 	arrivals := after.arrivals(f.Client)
 	if err := observeArrivals(f.Metrics, arrivals.Behind); err != nil {
 		return err
 	}
-	return daemon.RunAll(ctx, hooks.Run, marks.Run, f.Server.Serve, func(ctx context.Context) error {
+	return daemon.RunAll(ctx, hooks.Run, marks.Run, failures.Run, f.Server.Serve, func(ctx context.Context) error {
 		select {
 		case <-hooks.read: // nobody is asked before it is known who
 		case <-ctx.Done():
