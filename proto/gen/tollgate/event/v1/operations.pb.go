@@ -442,15 +442,19 @@ func (x *DeliveryExhausted) GetLastError() string {
 	return ""
 }
 
-// HookFailed is the data of "hook.failed": at most one for each handler a
-// minute, with how many there were.
+// HookFailed is the data of "hook.failed": questions that a handler could not
+// answer, so that its failure policy decided. There is at most one a minute and
+// hook. The subject is "hook/<id>".
 type HookFailed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name: tenants/{tenant}/hooks/{id}.
-	Hook          string `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
-	EventType     string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	Count         int64  `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	Hook string `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	// Of the last of them: the type it was asked about, and what was wrong, behind
+	// its outcome.
+	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	Reason    string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many there are since the event before.
+	Count         int64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
