@@ -141,7 +141,7 @@ func (e *Event) WithFields(m proto.Message) *Event {
 // been accepted by another one: what is required or bounded by now was valid then, and what is not declared is not there.
 // An error means that a field is of another kind by now. An event of a built-in type is its own view.
 func (t *Type) View(e *Event) (*Event, error) {
-	if t.Schema == nil {
+	if t == nil || t.Schema == nil {
 		return e, nil
 	}
 	data, ok := e.Data.(*structpb.Struct)

@@ -42,28 +42,28 @@ type action struct {
 
 // askable reports whether an action becomes events of a type, so that it can be asked about beforehand. What a balance or a
 // meter has reached has happened.
-func askable(t event.Type) bool {
+func askable(t *event.Type) bool {
 	return !t.Reserved && t.Operation != event.Other && t.Entity != "balance" && t.Entity != "usage" &&
 		!strings.HasPrefix(t.Name, "client.balance.")
 }
 
 // read validates a request. The error lists every violation.
-func read(req *provisionv1.DecideRequest, stage provisionv1.Execution_Stage, now time.Time) (*action, error) {
+func read(req *provisionv1.DecideRequest, b *book, stage provisionv1.Execution_Stage, now time.Time) (*action, error) {
 	var f fault.Violations
 	text(&f, "idempotency_key", req.GetIdempotencyKey(), maxKey)
 	text(&f, "object_id", req.GetObjectId(), maxObjectID)
 	if n := len(req.GetData().GetValue()); n > maxData {
 		f.AddAs(reason.TooLarge, "data", "must be at most %d bytes, has %d", maxData, n)
 	}
-	t, known := event.Lookup(req.GetType())
-	if known && stage == provisionv1.Execution_STAGE_BEFORE && !askable(t) {
+	t := b.lookup(req.GetTenant(), req.GetType())
+	if t != nil && stage == provisionv1.Execution_STAGE_BEFORE && !askable(t) {
 		f.Add("type", "%s is of what has happened: no action is asked about beforehand", t.Name)
 	}
 	subject := req.GetObjectId()
-	if known && !t.Subscriber {
+	if t != nil && !t.Subscriber {
 		subject = t.Entity + "/" + subject
 	}
-	e, err := event.ParseProto(&eventv1.Event{
+	e, err := event.Parser{Tenants: b}.Proto(&eventv1.Event{
 		Id: eventID(req), Source: "provision", Type: req.GetType(), Tenant: req.GetTenant(), Subject: subject, Time: timestamp(now),
 		Correlation: req.GetCorrelation(), Data: req.GetData(),
 	})
@@ -76,6 +76,9 @@ func read(req *provisionv1.DecideRequest, stage provisionv1.Execution_Stage, now
 		}
 	}
 	if err := f.Err(reason.RequestInvalid); err != nil {
+		return nil, err
+	}
+	if e, err = e.Declared.View(e); err != nil {
 		return nil, err
 	}
 	e.Source = source

@@ -64,7 +64,7 @@ func (w *afterwards) ask(ctx context.Context, name string, e *event.Event, since
 		if h == nil {
 			return true
 		}
-		r, err := w.once(ctx, b, e, h, since)
+		r, err := w.once(ctx, b, a, h, since)
 		var ours chain.Ours
 		switch {
 		case errors.As(err, &ours):
@@ -93,14 +93,20 @@ func (w *afterwards) ask(ctx context.Context, name string, e *event.Event, since
 }
 
 // once asks, unless it is too late for that.
-func (w *afterwards) once(ctx context.Context, b *book, e *event.Event, h *chain.Handler, since time.Time) (chain.Result, error) {
+func (w *afterwards) once(ctx context.Context, b *book, a *action, h *chain.Handler, since time.Time) (chain.Result, error) {
 	if late := w.clock().Sub(since); late > mostBehind {
 		return chain.Result{
 			Handler: h, Outcome: chain.Busy, Began: w.clock(),
 			Text: fmt.Sprintf("it is %s behind, at most %s: it answers more slowly than events arrive", late.Round(time.Second), mostBehind),
 		}, nil
 	}
-	return w.chain.One(ctx, w.about(question{b, e, receiver.StageAfter}), h, e.Data)
+	view, err := b.view(a.event)
+	if err != nil {
+		// Accepted by a declaration that had other kinds of fields.
+		return chain.Result{Handler: h, Outcome: chain.Fault, Began: w.clock(), Text: "the data is not as its type is declared now: " + err.Error()}, nil
+	}
+	a.event = view
+	return w.chain.One(ctx, w.about(question{b, view, receiver.StageAfter}), h, view.Fields())
 }
 
 // write puts an execution into the log; false where ctx ended before. What Kafka refuses for good is counted.

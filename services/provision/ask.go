@@ -51,12 +51,7 @@ func (a *asker) about(q question) chain.Ask {
 
 func (a *asker) ask(ctx context.Context, q question, h *chain.Handler, data proto.Message) (reply.Reply, chain.Exchange, error) {
 	of := q.book.handlers[h.Name]
-	with := func(data proto.Message) *event.Event {
-		e := *q.event
-		e.Data = data
-		return &e
-	}
-	sent, err := receiver.Question(with(data), q.stage)
+	sent, err := receiver.Question(q.event.WithFields(data), q.stage)
 	if err != nil {
 		return reply.Reply{}, chain.Exchange{}, fmt.Errorf("write the question: %w", err)
 	}
@@ -66,7 +61,8 @@ func (a *asker) ask(ctx context.Context, q question, h *chain.Handler, data prot
 		if n := proto.Size(changed); n > maxData {
 			return fmt.Errorf("it takes %d bytes, at most %d may be", n, maxData)
 		}
-		return with(changed).Validate()
+		_, err := q.event.Declared.Rewritten(q.event, changed)
+		return err
 	}}
 	switch {
 	case of.broken != nil:
@@ -74,7 +70,7 @@ func (a *asker) ask(ctx context.Context, q question, h *chain.Handler, data prot
 	case of.Script != nil:
 		return a.script(ctx, of, data, by, exchange)
 	case of.receiver != nil:
-		return a.request(ctx, of, q.id(), with(data), by, exchange)
+		return a.request(ctx, of, q.id(), data, by, exchange)
 	}
 	return reply.Reply{}, exchange, errors.New("its kind of handler is not known to this version")
 }
@@ -89,7 +85,7 @@ func (a *asker) script(ctx context.Context, of *handler, data proto.Message, by 
 	return r, x, err
 }
 
-func (a *asker) request(ctx context.Context, of *handler, id string, e *event.Event, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
+func (a *asker) request(ctx context.Context, of *handler, id string, data proto.Message, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
 	// One question, however often it is sent: id of the event and of the handler.
 	header := of.receiver.QuestionHeader(id+"."+of.ID, a.clock(), x.Sent)
 	answer := a.Do(ctx, of.receiver, outbound.Request{
@@ -103,11 +99,11 @@ func (a *asker) request(ctx context.Context, of *handler, id string, e *event.Ev
 	case answer.Class != outbound.ClassNone:
 		return reply.Reply{}, x, chain.Failure{Err: errors.New(string(answer.Class) + ": " + of.receiver.Hide(answer.Err.Error(), answer.Token))}
 	case answer.Status >= http.StatusInternalServerError || answer.Status == http.StatusTooManyRequests || answer.Status == http.StatusRequestTimeout:
-		_, err := reply.HTTP(answer.Status, nil, e.Data, by)
+		_, err := reply.HTTP(answer.Status, nil, data, by)
 		return reply.Reply{}, x, chain.Failure{Err: err}
 	case answer.Status/100 == 2 && answer.BodyTruncated:
 		return reply.Reply{}, x, fmt.Errorf("the reply is larger than %d bytes, or broke off", maxReply)
 	}
-	r, err := reply.HTTP(answer.Status, answer.Body, e.Data, by)
+	r, err := reply.HTTP(answer.Status, answer.Body, data, by)
 	return r, x, err
 }

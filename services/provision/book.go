@@ -40,6 +40,7 @@ type book struct {
 	handlers map[string]*handler
 	// chains are the handlers to ask, in their order, by tenant and type.
 	chains map[chainKey][]*chain.Handler
+	types  map[chainKey]declaredType
 	// arrived are the same handlers, as those of events of the log.
 	arrived map[chainKey][]arrived.Handler
 }
@@ -91,9 +92,10 @@ func (d *directory) Run(ctx context.Context) error {
 func (d *directory) take(s *configclient.Snapshot) {
 	before := d.newest.Load()
 	b := &book{snapshot: s, handlers: map[string]*handler{}, chains: map[chainKey][]*chain.Handler{}, arrived: map[chainKey][]arrived.Handler{}}
+	b.declare(s, before)
 	identities := map[outbound.Key]bool{}
 	for _, t := range s.Targets(hook.Kind) {
-		h := d.handler(t, s, before)
+		h := d.handler(t, b, before)
 		b.handlers[t.Name] = h
 		if h.receiver != nil {
 			identities[h.receiver.Identity.Key()] = true
@@ -121,15 +123,17 @@ func (d *directory) take(s *configclient.Snapshot) {
 // not changed.
 func (b *book) add(h *handler) {
 	for _, name := range h.Types {
-		if t, known := event.Lookup(name); known {
-			key := chainKey{h.Tenant, name}
-			b.chains[key] = append(b.chains[key], h.of(t))
+		t := b.lookup(h.Tenant, name)
+		if t == nil {
+			continue
 		}
+		key := chainKey{h.Tenant, name}
+		b.chains[key] = append(b.chains[key], h.of(t))
 	}
 }
 
 // of is the handler as it is asked about a type.
-func (h *handler) of(t event.Type) *chain.Handler {
+func (h *handler) of(t *event.Type) *chain.Handler {
 	// A hook with a path that its type does not have is broken, so nobody asks what it may change.
 	mayChange, _ := hook.ParsePaths(h.MayChange, t.Data.ProtoReflect().Descriptor())
 	policy := chain.Forbid
@@ -148,12 +152,12 @@ func (h *handler) asked() bool { return h.Status == hook.Enabled }
 func (b *book) names() []string { return slices.Collect(maps.Keys(b.handlers)) }
 
 // handler makes a hook ready, or takes the one of the revision before, where nothing of it changed: its connections stay.
-func (d *directory) handler(t *configclient.Target, s *configclient.Snapshot, before *book) *handler {
+func (d *directory) handler(t *configclient.Target, b, before *book) *handler {
 	of, _ := t.Value.(*hook.Hook)
-	tenant, ok := s.Tenant(of.Tenant)
+	tenant, ok := b.snapshot.Tenant(of.Tenant)
 	if ok && before != nil {
 		if was := before.handlers[t.Name]; was != nil && was.broken == nil && t.Unreadable == nil &&
-			reflect.DeepEqual(was.Hook, of) && reflect.DeepEqual(was.policy, tenant.Outbound) {
+			reflect.DeepEqual(was.Hook, of) && !b.declaring(of) && reflect.DeepEqual(was.policy, tenant.Outbound) {
 			return was
 		}
 	}
@@ -168,7 +172,7 @@ func (d *directory) handler(t *configclient.Target, s *configclient.Snapshot, be
 		h.receiver, h.policy, h.broken = &r, tenant.Outbound, r.Broken
 	}
 	for _, name := range of.Types {
-		if t, known := event.Lookup(name); known && h.broken == nil {
+		if t := b.lookup(of.Tenant, name); t != nil && h.broken == nil {
 			if _, err := hook.ParsePaths(of.MayChange, t.Data.ProtoReflect().Descriptor()); err != nil {
 				h.broken = fmt.Errorf("its paths can't be read: %w", err)
 			}

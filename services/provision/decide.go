@@ -65,13 +65,13 @@ const (
 // publishes.
 func (d *deciding) Decide(ctx context.Context, req *provisionv1.DecideRequest) (_ *provisionv1.DecideResponse, err error) {
 	began := d.clock().UTC().Truncate(time.Millisecond)
-	a, err := read(req, provisionv1.Execution_STAGE_BEFORE, began)
-	if err != nil {
-		return nil, err
-	}
 	b := d.newest()
 	if b == nil {
 		return nil, fault.New(fault.Unavailable, reason.ConfigNotRead, "no configuration was read yet: nothing can be decided").After(time.Second)
+	}
+	a, err := read(req, b, provisionv1.Execution_STAGE_BEFORE, began)
+	if err != nil {
+		return nil, err
 	}
 	if _, ok := b.snapshot.Tenant(a.event.Tenant); !ok {
 		return nil, fault.NewInvalid(reason.UnknownTenant, fault.Violation{Field: "tenant", Description: fmt.Sprintf("%.64q does not exist", a.event.Tenant)})
@@ -206,7 +206,7 @@ func (d *deciding) settle(ctx context.Context, a *action, stands *answer, execut
 // record is that of an event on the topic of its type.
 func (d *deciding) record(e *event.Event) (stream.Record, error) {
 	topic := d.ordered
-	if t, ok := event.Lookup(e.Type); ok && t.Queue == event.Unordered {
+	if e.Queue() == event.Unordered {
 		topic = d.unordered
 	}
 	return e.Record(topic)
@@ -215,7 +215,7 @@ func (d *deciding) record(e *event.Event) (stream.Record, error) {
 // ask runs the chain of an action. The answer holds everything but the id of the event.
 func (d *deciding) ask(ctx context.Context, a *action, b *book, end time.Time) (*provisionv1.DecideResponse, []stream.Record, error) {
 	handlers := b.chains[chainKey{a.event.Tenant, a.event.Type}]
-	got, err := d.chain.Run(ctx, d.asker.about(question{b, a.event, receiver.StageBefore}), handlers, a.event.Data, end)
+	got, err := d.chain.Run(ctx, d.asker.about(question{b, a.event, receiver.StageBefore}), handlers, a.event.Fields(), end)
 	var ours chain.Ours
 	switch {
 	case errors.As(err, &ours):
@@ -233,7 +233,11 @@ func (d *deciding) ask(ctx context.Context, a *action, b *book, end time.Time) (
 
 // response is the answer of a chain.
 func response(got *chain.Answer, e *event.Event) (*provisionv1.DecideResponse, error) {
-	data, err := anypb.New(got.Data)
+	made, err := e.Declared.Rewritten(e, got.Data)
+	if err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	data, err := anypb.New(made.Data)
 	if err != nil {
 		return nil, fmt.Errorf("answer: %w", err)
 	}

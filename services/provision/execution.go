@@ -103,7 +103,7 @@ func (l *executionLog) record(ctx context.Context, a *action, b *book, r *chain.
 	x.Id = hashOf("execution", a.key, r.Handler.Name, strconv.FormatInt(r.Began.UnixNano(), 10))
 	x.Sent, x.Received = r.Exchange.Sent, r.Exchange.Received
 	if t, ok := b.snapshot.Tenant(a.event.Tenant); !ok || t.Message.GetExecutionLog() != configv1.ExecutionLog_EXECUTION_LOG_KEEP {
-		d := a.event.Data.ProtoReflect().Descriptor()
+		d := a.event.Fields().ProtoReflect().Descriptor()
 		x.Sent, x.Received = masked(x.Sent, d), masked(x.Received, d)
 		for i, c := range r.Changes {
 			if c.Personal {

@@ -44,6 +44,7 @@ type fixture struct {
 	cfg   Config
 	hooks []*configv1.Hook
 	ports []uint32
+	types []*configv1.EventType
 }
 
 func onServers(t *testing.T, test func(f *fixture)) {
@@ -121,7 +122,7 @@ func answering(status int, body string) func(http.ResponseWriter, []byte) {
 func (f *fixture) save() {
 	revision := f.Configuration.Newest() + 1
 	f.Configuration.Save(&configv1.Snapshot{
-		Revision: revision, ApplyRevision: revision, Hooks: f.hooks,
+		Revision: revision, ApplyRevision: revision, Hooks: f.hooks, EventTypes: f.types,
 		Tenants: []*configv1.Tenant{{
 			Name: "tenants/acme", Outbound: &configv1.OutboundPolicy{PlainHttp: true, Ports: f.ports, Networks: []string{"127.0.0.0/8"}},
 		}},

@@ -33,7 +33,7 @@ func (d *deciding) TestRun(ctx context.Context, req *provisionv1.TestRunRequest)
 	if h == nil {
 		return nil, fault.New(fault.NotFound, "HOOK_NOT_FOUND", "there is no hook %.200s", req.GetName())
 	}
-	a, t, err := sampled(req, h, d.clock().UTC().Truncate(time.Millisecond))
+	a, t, err := sampled(req, b, h, d.clock().UTC().Truncate(time.Millisecond))
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (d *deciding) TestRun(ctx context.Context, req *provisionv1.TestRunRequest)
 		return nil, fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
 	}
 	alone := &chain.Chain{}
-	got, err := alone.Run(ctx, d.asker.about(question{b, a.event, receiver.StageTest}), []*chain.Handler{h.of(t)}, a.event.Data, end)
+	got, err := alone.Run(ctx, d.asker.about(question{b, a.event, receiver.StageTest}), []*chain.Handler{h.of(t)}, a.event.Fields(), end)
 	var ours chain.Ours
 	switch {
 	case errors.As(err, &ours):
@@ -63,13 +63,13 @@ func (d *deciding) TestRun(ctx context.Context, req *provisionv1.TestRunRequest)
 }
 
 // sampled is the action that a request is about, and its type. What the request leaves out is that of the type's example.
-func sampled(req *provisionv1.TestRunRequest, h *handler, now time.Time) (*action, event.Type, error) {
+func sampled(req *provisionv1.TestRunRequest, b *book, h *handler, now time.Time) (*action, *event.Type, error) {
 	name := req.GetType()
 	if name == "" && len(h.Types) > 0 {
 		name = h.Types[0]
 	}
-	t, known := event.Lookup(name)
-	if !known || !slices.Contains(h.Types, name) {
+	t := b.lookup(h.Tenant, name)
+	if t == nil || !slices.Contains(h.Types, name) {
 		return nil, t, fault.NewInvalid(reason.RequestInvalid, fault.Violation{
 			Field: "type", Description: fmt.Sprintf("the hook is asked about %s, not about %.128q", strings.Join(h.Types, ", "), name),
 		})
@@ -85,6 +85,6 @@ func sampled(req *provisionv1.TestRunRequest, h *handler, now time.Time) (*actio
 	a, err := read(&provisionv1.DecideRequest{
 		Tenant: h.Tenant, Type: name, ObjectId: cmp.Or(req.GetObjectId(), sample.Subject[strings.LastIndexByte(sample.Subject, '/')+1:]),
 		Data: data, IdempotencyKey: "test-" + rand.Text(), DryRun: true,
-	}, provisionv1.Execution_STAGE_TEST, now)
+	}, b, provisionv1.Execution_STAGE_TEST, now)
 	return a, t, err
 }

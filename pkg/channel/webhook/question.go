@@ -21,8 +21,8 @@ const (
 // Question is what a handler is asked about an event: its reference with the name that profile jerasoft has for its type,
 // and the data in Protobuf's JSON as far as audience may read it.
 func Question(e *event.Event, stage string, audience channel.Audience) ([]byte, error) {
-	m := e.Data.ProtoReflect()
-	l := layouts[m.Descriptor().FullName()]
+	m := e.Fields().ProtoReflect()
+	l := layoutAt(e)
 	if l == nil {
 		return nil, fmt.Errorf("write data: %s is no data of an event", m.Descriptor().FullName())
 	}
