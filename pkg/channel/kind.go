@@ -41,6 +41,12 @@ type Kind struct {
 	// OperatorOnly is the field of a resource that nobody but the operator may set, where it is set; empty where none is. nil
 	// where there is no such field.
 	OperatorOnly func(r Resource) string
+	// EventTypes are the event types that a resource names; ValidateTypes adds what is wrong with them, and with what is about
+	// them, to f, where its tenant declares these. Broken is the reason with which config refuses to change a type so that a
+	// resource on it is not valid any more. Of a kind that names no types the functions are nil.
+	EventTypes    func(r Resource) []string
+	ValidateTypes func(r Resource, declared []*configv1.EventType, f *fault.Violations)
+	Broken        string
 	// ByTenant are the fields that Validate checks against the policy of the tenant.
 	ByTenant []string
 	// Replans reports whether a change alters what planning reads; neither argument is nil.

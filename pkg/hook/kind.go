@@ -17,7 +17,8 @@ var endpoints = webhook.Channel.Target
 // Kind is that of hooks.
 var Kind = &channel.Kind{
 	Name: "Hook", Short: "hk", Field: "hook", Label: "hook", One: "a hook", Collection: Collection, Example: "check-credit",
-	New:      func() channel.Resource { return &configv1.Hook{} },
+	New:        func() channel.Resource { return &configv1.Hook{} },
+	EventTypes: func(r channel.Resource) []string { return r.(*configv1.Hook).GetEventTypes() }, ValidateTypes: validateTypes, Broken: "HOOK_BROKEN",
 	Validate: validate, ByTenant: []string{"http.url", "http.auth.oauth2.token_url"},
 	// A script runs on the operator's machines.
 	OperatorOnly: func(r channel.Resource) string {

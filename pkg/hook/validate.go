@@ -16,7 +16,6 @@ import (
 // validate adds what is wrong with a hook to f.
 func validate(r channel.Resource, policy outbound.Policy, f *fault.Violations) {
 	h := r.(*configv1.Hook)
-	validateTypes(f, h)
 	if _, known := configv1.HookStatus_name[int32(h.GetStatus())]; !known {
 		f.Add("status", "%d is not known", h.GetStatus())
 	}
@@ -64,7 +63,8 @@ func validateScript(f *fault.Violations, s *configv1.ScriptHandler) {
 }
 
 // validateTypes adds what is wrong with the types that a hook is asked about, and with the paths of what it may change.
-func validateTypes(f *fault.Violations, h *configv1.Hook) {
+func validateTypes(r channel.Resource, declared []*configv1.EventType, f *fault.Violations) {
+	h := r.(*configv1.Hook)
 	if len(h.GetEventTypes()) == 0 {
 		f.Add("event_types", "must have at least one")
 	}
@@ -73,12 +73,12 @@ func validateTypes(f *fault.Violations, h *configv1.Hook) {
 		field := fmt.Sprintf("event_types[%d]", i)
 		twice := seen[name]
 		seen[name] = true
-		t, known := event.Lookup(name)
+		t := lookup(name, declared)
 		switch {
 		case twice:
 			f.Add(field, "%s is there twice", name)
-		case !known:
-			f.Add(field, "%.200q is no known type", name)
+		case t == nil:
+			f.Add(field, "%.200q is no known type, neither built in nor declared by the tenant", name)
 		case t.Reserved:
 			f.Add(field, "%s is published by Tollgate alone: no action becomes it", name)
 		default:
@@ -87,4 +87,18 @@ func validateTypes(f *fault.Violations, h *configv1.Hook) {
 			}
 		}
 	}
+}
+
+// lookup finds a type, built in or one of those declared; nil where there is none.
+func lookup(name string, declared []*configv1.EventType) *event.Type {
+	if t, known := event.Lookup(name); known {
+		return &t
+	}
+	for _, d := range declared {
+		if strings.HasSuffix(d.GetName(), "/"+name) {
+			var ignored fault.Violations
+			return event.Declare(name, d, &ignored)
+		}
+	}
+	return nil
 }

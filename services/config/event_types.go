@@ -63,7 +63,7 @@ func showEventType(r resource) {
 	}
 }
 
-// besideEventType are the notifications that a type is read by, and the other types of its tenant.
+// besideEventType are the notifications that a type is read by, the hooks on it, and the other types of its tenant.
 func besideEventType(ctx context.Context, q queries, r resource) ([]store.Version, error) {
 	types, err := q.List(ctx, nameEventType, tenantOf(r.GetName())+"/", "", false, store.All)
 	if err != nil {
@@ -83,7 +83,53 @@ func besideEventType(ctx context.Context, q queries, r resource) ([]store.Versio
 			types = append(types, row)
 		}
 	}
+	for _, k := range kindsOnTypes() {
+		rows, err := q.List(ctx, k.Field, tenantOf(r.GetName())+"/", "", false, store.All)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			on := k.New()
+			if err := unmarshal(row, on); err != nil {
+				return nil, err
+			}
+			if slices.Contains(k.EventTypes(on), typeOf(r)) {
+				types = append(types, row)
+			}
+		}
+	}
 	return types, nil
+}
+
+// kindsOnTypes are the kinds whose resources name event types, beside notifications.
+func kindsOnTypes() []*channel.Kind {
+	return slices.DeleteFunc(slices.Clone(table.Kinds()), func(k *channel.Kind) bool { return k.EventTypes == nil })
+}
+
+// typesNamed are the declared types among those that a resource names.
+func typesNamed(ctx context.Context, q queries, r resource, names []string) ([]store.Version, error) {
+	rows, err := q.List(ctx, nameEventType, tenantOf(r.GetName())+"/", "", false, store.All)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(rows, func(v store.Version) bool {
+		return !slices.Contains(names, v.Name[strings.LastIndexByte(v.Name, '/')+1:])
+	}), nil
+}
+
+// eventTypesOf are the types among versions.
+func eventTypesOf(beside []store.Version) (all []*configv1.EventType, _ error) {
+	for _, v := range beside {
+		if v.Kind != nameEventType {
+			continue
+		}
+		t := &configv1.EventType{}
+		if err := unmarshal(v, t); err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
 }
 
 // besideNotification are the declared types that a notification reads.
@@ -99,18 +145,12 @@ func besideNotification(ctx context.Context, q queries, r resource) ([]store.Ver
 
 // declared compiles the types among versions, and those given; one that this binary can't read is left out.
 func declared(beside []store.Version, more ...*configv1.EventType) (*rules.Types, error) {
-	for _, v := range beside {
-		if v.Kind != nameEventType {
-			continue
-		}
-		t := &configv1.EventType{}
-		if err := unmarshal(v, t); err != nil {
-			return nil, err
-		}
-		more = append(more, t)
+	stored, err := eventTypesOf(beside)
+	if err != nil {
+		return nil, err
 	}
 	var types []*event.Type
-	for _, t := range more {
+	for _, t := range slices.Concat(stored, more) {
 		var ignored fault.Violations
 		if made := event.Declare(typeOf(t), t, &ignored); made != nil {
 			types = append(types, made)
@@ -171,6 +211,32 @@ func eventTypeFits(f *fault.Violations, d draft) error {
 			f.AddAs(notificationBroken, "", "%s would not be valid any more, change it first: %s", n.GetName(), fault.Detail(err))
 		}
 	}
+	return othersFit(f, d.beside, next, stood)
+}
+
+// othersFit adds the resources of other kinds that were right before and would be wrong.
+func othersFit(f *fault.Violations, beside []store.Version, next *configv1.EventType, stood []*configv1.EventType) error {
+	for _, k := range kindsOnTypes() {
+		for _, v := range beside {
+			if v.Kind != k.Field {
+				continue
+			}
+			on := k.New()
+			if err := unmarshal(v, on); err != nil {
+				return err
+			}
+			stored, err := eventTypesOf(beside)
+			if err != nil {
+				return err
+			}
+			var after, was fault.Violations
+			k.ValidateTypes(on, append(stored, next), &after)
+			k.ValidateTypes(on, append(stored, stood...), &was)
+			if after.Len() > 0 && was.Len() == 0 {
+				f.AddAs(k.Broken, "", "%s would not be valid any more, change it first: %s", on.GetName(), fault.Detail(after.Err(k.Broken)))
+			}
+		}
+	}
 	return nil
 }
 
@@ -181,7 +247,7 @@ func queueOf(t *configv1.EventType) event.Queue {
 	return event.Ordered
 }
 
-// eventTypeInUse refuses while a notification names the type, or names its entity that has no other type.
+// eventTypeInUse refuses while a notification names the type, or names its entity that has no other type, and while a hook is on it.
 func eventTypeInUse(ctx context.Context, q queries, name string, _ bool) error {
 	gone := &configv1.EventType{Name: name}
 	beside, err := besideEventType(ctx, q, gone)
@@ -192,9 +258,13 @@ func eventTypeInUse(ctx context.Context, q queries, name string, _ bool) error {
 	if err != nil {
 		return err
 	}
-	var by []string
+	var by, others []string
 	for _, v := range beside {
+		if v.Kind == nameEventType {
+			continue
+		}
 		if v.Kind != nameNotification {
+			others = append(others, v.Name)
 			continue
 		}
 		n := &configv1.Notification{}
@@ -205,11 +275,17 @@ func eventTypeInUse(ctx context.Context, q queries, name string, _ bool) error {
 			by = append(by, v.Name)
 		}
 	}
-	if len(by) == 0 {
+	if len(by)+len(others) == 0 {
 		return nil
 	}
-	return fault.New(fault.Conflict, "EVENT_TYPE_IN_USE", "%s is read by %s: change or delete that first", name, named(by)).
-		With("notifications", named(by))
+	refused := fault.New(fault.Conflict, "EVENT_TYPE_IN_USE", "%s is read by %s: change or delete that first", name, named(slices.Concat(by, others)))
+	if len(by) > 0 {
+		refused = refused.With("notifications", named(by))
+	}
+	if len(others) > 0 {
+		refused = refused.With("hooks", named(others))
+	}
+	return refused
 }
 
 // namesOfTypes are the types of a tenant by their names alone, to count by.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -114,4 +115,54 @@ func TestHook_ScriptsAreRegisteredByTheOperatorAlone(t *testing.T) {
 	must[*configv1.Hook](t)(r.hooks.CreateHook(t.Context(), &configv1.CreateHookRequest{Hook: script}))
 	_, err = tenants.UpdateHook(t.Context(), &configv1.UpdateHookRequest{Hook: &configv1.Hook{Name: script.GetName(), Priority: 3}, UpdateMask: mask("priority")})
 	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+}
+
+func TestHook_OnATypeThatItsTenantDeclares(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	r.tenant("other")
+	ctx := t.Context()
+	declared := anEventType()
+	_, name := channel.SplitName(declared.GetName(), "eventTypes")
+	h := aHook("orders")
+	h.EventTypes, h.MayChange = []string{"client.created", name}, nil
+	_, err := r.hooks.CreateHook(ctx, &configv1.CreateHookRequest{Hook: h})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	if diff := cmp.Diff([]string{"hook.event_types[1]"}, fields(err)); diff != "" || !strings.Contains(err.Error(), name) {
+		t.Errorf("%s\n%v", diff, err)
+	}
+	must[*configv1.EventType](t)(r.types.CreateEventType(ctx, &configv1.CreateEventTypeRequest{EventType: declared}))
+	h.EventTypes, h.MayChange = []string{name}, []string{declared.GetFields()[0].GetName(), "no_such"}
+	_, err = r.hooks.CreateHook(ctx, &configv1.CreateHookRequest{Hook: h})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	if diff := cmp.Diff([]string{"hook.may_change"}, fields(err)); diff != "" {
+		t.Errorf("%s\n%v", diff, err)
+	}
+	h.MayChange = h.MayChange[:1]
+	must[*configv1.Hook](t)(r.hooks.CreateHook(ctx, &configv1.CreateHookRequest{Hook: h}))
+	foreign := aHook("orders")
+	foreign.Name, foreign.EventTypes, foreign.MayChange = "tenants/other/hooks/orders", []string{name}, nil
+	_, err = r.hooks.CreateHook(ctx, &configv1.CreateHookRequest{Hook: foreign})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+
+	remove := func() error {
+		_, err := r.types.DeleteEventType(ctx, &configv1.DeleteEventTypeRequest{Name: declared.GetName()})
+		return err
+	}
+	err = remove()
+	refused(t, err, fault.Conflict, "EVENT_TYPE_IN_USE")
+	if err == nil || !strings.Contains(err.Error(), h.GetName()) {
+		t.Errorf("the hook is not listed: %v", err)
+	}
+	without := must[*configv1.EventType](t)(r.types.GetEventType(ctx, &configv1.GetEventTypeRequest{Name: declared.GetName()}))
+	without.Fields = without.GetFields()[1:]
+	_, err = r.types.UpdateEventType(ctx, &configv1.UpdateEventTypeRequest{EventType: without})
+	refused(t, err, fault.Invalid, "HOOK_BROKEN")
+	if err == nil || !strings.Contains(err.Error(), h.GetName()) {
+		t.Errorf("the hook is not listed: %v", err)
+	}
+	must[*configv1.Hook](t)(r.hooks.DeleteHook(ctx, &configv1.DeleteHookRequest{Name: h.GetName()}))
+	if err := remove(); err != nil {
+		t.Errorf("without the hook: %v", err)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // maxTargets is how many of a kind of target a tenant may have.
@@ -24,7 +25,7 @@ func targetKinds() []*kind {
 }
 
 func targetKind(k *channel.Kind) *kind {
-	return &kind{
+	made := &kind{
 		name: k.Field, label: k.Label, collection: k.Collection, id: idPattern, most: maxTargets, make: k.New,
 		validateWithin: func(ctx context.Context, q queries, f *fault.Violations, r resource) error {
 			t, err := tenant(ctx, q, tenantOf(r.GetName()))
@@ -55,6 +56,19 @@ func targetKind(k *channel.Kind) *kind {
 		},
 		shown: k.Mask, credentials: k.Credentials,
 	}
+	if k.EventTypes != nil {
+		made.besides = func(ctx context.Context, q queries, r resource) ([]store.Version, error) {
+			return typesNamed(ctx, q, r, k.EventTypes(r))
+		}
+		made.fits = func(f *fault.Violations, d draft) error {
+			types, err := eventTypesOf(d.beside)
+			if err == nil {
+				k.ValidateTypes(d.next, types, f)
+			}
+			return err
+		}
+	}
+	return made
 }
 
 // defaultOf is a tenant's target for actions of a channel that name none; empty where there is none.

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tollgate/tollgate/pkg/catalog"
@@ -77,6 +78,10 @@ var kinds = func() []*kind {
 			make: func() Resource { return &configv1.ClassOfService{} },
 		},
 	}
+	all = append(all, &kind{
+		name: eventTypeName, short: "type", field: "event_type", example: "tenants/acme/eventTypes/acme_order.placed", builtIn: catalog.Collection,
+		make: func() Resource { return &configv1.EventType{} },
+	})
 	for _, k := range table.Kinds() {
 		all = append(all, &kind{
 			name: k.Name, short: k.Short, field: k.Field, example: "tenants/acme/" + k.Collection + "/" + k.Example, others: k.ByTenant, make: k.New,
@@ -93,9 +98,6 @@ var kinds = func() []*kind {
 		make: func() Resource { return &configv1.Suppression{} },
 	})
 	return append(all, &kind{
-		name: eventTypeName, short: "type", field: "event_type", example: "tenants/acme/eventTypes/acme_order.placed", builtIn: catalog.Collection,
-		make: func() Resource { return &configv1.EventType{} },
-	}, &kind{
 		name: notificationName, short: "note", field: "notification", example: "tenants/acme/notifications/data-alert",
 		make: func() Resource { return &configv1.Notification{} },
 	})
@@ -151,24 +153,27 @@ func needs(r Resource) []string {
 		names = append(names, name)
 	}
 	if n, ok := r.(*configv1.Notification); ok {
-		names = append(names, declaredTypes(n)...)
 		for _, a := range n.GetActions() {
 			if target := table.Channels.Target(a); target != "" {
 				names = append(names, target)
 			}
 		}
 	}
-	return names
+	return append(names, declaredTypes(r)...)
 }
 
-// declaredTypes are the names of the types of its tenant that a notification is on.
-func declaredTypes(n *configv1.Notification) (names []string) {
-	tenant, _ := channel.SplitName(n.GetName(), "notifications")
-	for _, list := range [][]string{n.GetTrigger().GetEventTypes(), n.GetTrigger().GetDelayed().GetCancelledBy().GetEventTypes()} {
-		for _, t := range list {
-			if _, builtIn := event.Lookup(t); !builtIn {
-				names = append(names, "tenants/"+tenant+"/"+catalog.Collection+"/"+t)
-			}
+// declaredTypes are the names of the types of its tenant that a resource is on.
+func declaredTypes(r Resource) (names []string) {
+	var types []string
+	switch on := r.(type) {
+	case *configv1.Notification:
+		types = slices.Concat(on.GetTrigger().GetEventTypes(), on.GetTrigger().GetDelayed().GetCancelledBy().GetEventTypes())
+	case *configv1.Hook:
+		types = on.GetEventTypes()
+	}
+	for _, t := range types {
+		if _, builtIn := event.Lookup(t); !builtIn {
+			names = append(names, strings.Join(append(strings.SplitN(r.GetName(), "/", 3)[:2], catalog.Collection, t), "/"))
 		}
 	}
 	return names
@@ -179,8 +184,8 @@ func (d Document) dependent(field string) bool {
 	if field == "name" {
 		return d.Kind != tenantName
 	}
-	if n, ok := d.Resource.(*configv1.Notification); ok && len(declaredTypes(n)) > 0 {
-		return true // filter and texts are checked with the types
+	if len(declaredTypes(d.Resource)) > 0 {
+		return true // filter and texts, and what a hook may change, are checked with the types
 	}
 	for _, other := range d.kind.others {
 		if field == other {
