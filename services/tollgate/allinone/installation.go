@@ -40,6 +40,8 @@ type Config struct {
 type Installation struct {
 	// Kafka and Redis are addresses of the embedded servers.
 	Kafka, Redis string
+	// Provision is where the service provision listens, or will: config is given it before.
+	Provision string
 
 	cfg Config
 	key string
@@ -47,9 +49,7 @@ type Installation struct {
 	serviceKey     string
 	serviceKeyFile string
 	servers        *servers
-	// provision is where provision will listen: config is given it before.
-	provision string
-	run       sync.WaitGroup
+	run            sync.WaitGroup
 	// cancel ends what Open started, and each of working what a call of Work did.
 	cancel  context.CancelFunc
 	working []context.CancelFunc
@@ -99,7 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 		cfg: cfg, key: key, serviceKey: serviceKey, serviceKeyFile: serviceKeyFile, servers: servers, cancel: cancel,
 		failed: make(chan struct{}),
 	}
-	if i.provision, err = ahead(ctx, provision.DefaultConfig().GRPC.Listen, cfg.AnyPort); err != nil {
+	if i.Provision, err = ahead(ctx, provision.DefaultConfig().GRPC.Listen, cfg.AnyPort); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	if err := i.open(ctx); err != nil {
@@ -174,7 +174,7 @@ func (i *Installation) configure(ctx context.Context, parts process.Parts) error
 		parts.GRPC.ServiceKeyHashes = []string{rpc.HashKey(i.serviceKey)}
 	}
 	if parts.Provision != nil {
-		*parts.Provision = i.provision
+		*parts.Provision = i.Provision
 	}
 	if parts.Kafka != nil {
 		*parts.Kafka = i.kafka()
@@ -201,7 +201,7 @@ func (i *Installation) start(ctx context.Context, name string) error {
 		return err
 	}
 	if name == "provision" {
-		cfg.Parts.GRPC.Listen = i.provision
+		cfg.Parts.GRPC.Listen = i.Provision
 	}
 	return i.serve(ctx, name, cfg)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/services/tollgate/cli/backup"
 	"github.com/tollgate/tollgate/services/tollgate/cli/changes"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
+	"github.com/tollgate/tollgate/services/tollgate/cli/hooks"
 	"github.com/tollgate/tollgate/services/tollgate/cli/records"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
@@ -70,6 +71,12 @@ type commands struct {
 		Resume   resumeEndpoint   `cmd:"" help:"End a pause."`
 		Activate activateEndpoint `cmd:"" help:"Set an endpoint to active, which ends a suspension."`
 	} `cmd:"" help:"Show and change how endpoints are sent to."`
+	Hooks struct {
+		List    hooks.List             `cmd:"" help:"Show hooks in the order in which they are asked."`
+		Test    hooks.Test             `cmd:"" help:"Ask a hook about sample data, without effect."`
+		Reorder hooks.Reorder          `cmd:"" help:"Change the order of hooks in one step."`
+		Log     records.ListExecutions `cmd:"" help:"Show what hooks were asked and answered."`
+	} `cmd:"" help:"Hooks, which are asked before an action."`
 	Notification struct {
 		Preview previewNotification `cmd:"" help:"Show the messages of a notification for a sample or a past event."`
 		DryRun  dryRunNotification  `cmd:"" help:"Count how often a notification would have fired."`

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 		},
 		"readlog":      readLog,
 		"awaitprofile": awaitProfile,
+		"awaithook":    awaitHook,
 	})
 }
 
@@ -92,6 +93,7 @@ func TestScripts(t *testing.T) {
 	}
 	mail := newMailbox(t)
 	sender, stop := runEmail(t, installation, config, filepath.Join(dir, "service-key"))
+	hookPort, stopHooks := runProvision(t, installation, config, filepath.Join(dir, "service-key"))
 	t.Run("all", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
 			Dir: "testdata", RequireExplicitExec: true,
@@ -101,6 +103,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv("TOLLGATE_INGEST_ADDR", ingest)
 				e.Setenv("TOLLGATE_EMAIL_ADDR", sender)
 				e.Setenv("MAIL_PORT", mail.port)
+				e.Setenv("HOOK_PORT", hookPort)
 				e.Setenv("READY", ready)
 				e.Setenv("TOLLGATE_KAFKA_BROKERS", installation.Kafka)
 				e.Setenv("TOLLGATE_REDIS_ADDRESS", installation.Redis)
@@ -109,6 +112,7 @@ func TestScripts(t *testing.T) {
 		})
 	})
 	stop()
+	stopHooks()
 	if err := installation.Close(); err != nil {
 		t.Error(err)
 	}

@@ -87,6 +87,7 @@ func startReceiver(ctx context.Context, f *folder, anyPort bool) (*receiver, err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhooks", r.receive)
+	mux.HandleFunc("POST /hooks/client-check", r.check)
 	r.server = &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
@@ -124,6 +125,10 @@ func (r *receiver) open(f *folder) (err error) {
 }
 
 func (r *receiver) url() string { return "https://" + r.listener.Addr().String() + "/webhooks" }
+
+func (r *receiver) hookURL() string {
+	return "https://" + r.listener.Addr().String() + "/hooks/client-check"
+}
 
 func (r *receiver) port() int { return portOf(r.listener) }
 

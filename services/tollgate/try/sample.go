@@ -29,6 +29,7 @@ func sample(secret string, r *receiver, m *mailServer) ([]byte, error) {
 	var out bytes.Buffer
 	err = t.Execute(&out, map[string]any{
 		"Port": r.port(), "URL": r.url(), "Secret": secret, "MailPort": m.port(), "Mailbox": mailbox,
+		"HookURL": r.hookURL(), "DeepAuthority": "    " + strings.ReplaceAll(strings.TrimSpace(string(r.authority)), "\n", "\n    "),
 		"Authority": "  " + strings.ReplaceAll(strings.TrimSpace(string(r.authority)), "\n", "\n  "),
 	})
 	if err != nil {

@@ -48,6 +48,9 @@ func (r *run) traffic(ctx context.Context) error {
 	if r.optionsConn, err = rpc.Dial(address, r.folder.key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true))); err != nil {
 		return err
 	}
+	if err := r.actions(ctx); err != nil {
+		return err
+	}
 	for n := 1; ; n++ {
 		rest := r.cfg.Pause
 		if n == 1 {

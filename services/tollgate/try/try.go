@@ -101,12 +101,13 @@ type run struct {
 	configConn   *grpc.ClientConn
 	ingestConn   *grpc.ClientConn
 	optionsConn  *grpc.ClientConn
+	actionsConn  *grpc.ClientConn
 }
 
 func (r *run) close() error {
 	r.stop()
 	err := r.installation.Close()
-	for _, conn := range []*grpc.ClientConn{r.configConn, r.ingestConn, r.optionsConn} {
+	for _, conn := range []*grpc.ClientConn{r.configConn, r.ingestConn, r.optionsConn, r.actionsConn} {
 		if conn != nil {
 			err = errors.Join(err, conn.Close())
 		}
@@ -224,7 +225,7 @@ func (r *run) configure(ctx context.Context) error {
 			changed++
 		}
 	}
-	r.story.step("configured", "tenant %s, class of service %s (limit 50.00 EUR, alert at 80 %%), an endpoint, an SMTP profile, a user, a notification: %d of %d changed",
+	r.story.step("configured", "tenant %s, class of service %s (limit 50.00 EUR, alert at 80 %%), an endpoint, a hook, an SMTP profile, a user, a notification: %d of %d changed",
 		tenant, class, changed, len(outcomes))
 	return nil
 }

@@ -53,7 +53,7 @@ func TestOnce_EndsWithTheFirstVerifiedWebhook(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, step := range []string{
-		"configured", "activated", "used ", "sent again", "spent 41.20 EUR of 50.00 EUR", "safeguard.alert of", "signature verified",
+		"configured", "allowed by client-check, which changed client.bill_day from 3 to 28", "forbidden by client-check: on the list of debtors", "activated", "used ", "sent again", "spent 41.20 EUR of 50.00 EUR", "safeguard.alert of", "signature verified",
 	} {
 		if !strings.Contains(out.String(), step) {
 			t.Errorf("%q is not printed:\n%s", step, out)
@@ -85,7 +85,7 @@ func TestRestart_CountsAndNotifiesNothingTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := journey(t, dir)
-	if !strings.Contains(second, "0 of 6 changed") {
+	if !strings.Contains(second, "0 of 7 changed") {
 		t.Errorf("the restart changed the configuration:\n%s", second)
 	}
 	if again, err := os.ReadFile(filepath.Join(dir, keyFile)); err != nil || !bytes.Equal(again, key) {

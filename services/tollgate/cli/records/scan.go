@@ -12,12 +12,22 @@ import (
 // scan hands on what a topic has from a time on until its end of now, partition by partition, in order; zero: from its
 // beginning.
 func scan(ctx context.Context, client *stream.Client, streams command.Streams, kafka command.Kafka, topic string, from time.Time, handle func(stream.Record) error) error {
+	return scanShown(ctx, client, streams, kafka, topic, from, func(_, _ int64) {}, handle)
+}
+
+// scanShown also calls show with how many records are read, of all that are.
+func scanShown(ctx context.Context, client *stream.Client, streams command.Streams, kafka command.Kafka, topic string, from time.Time, show func(done, total int64), handle func(stream.Record) error) error {
 	all, err := begin(ctx, client, []string{topic}, from, true)
 	if err != nil {
 		return command.Unreachable(err, "Kafka at "+fmt.Sprint(kafka.Brokers))
 	}
+	var done, total int64
+	for _, f := range all {
+		total += f.end - f.next
+	}
 	for _, f := range all {
 		for f.next < f.end {
+			began := f.next
 			batch, err := f.fetch(ctx, client, streams)
 			if err != nil {
 				return err
@@ -30,6 +40,8 @@ func scan(ctx context.Context, client *stream.Client, streams command.Streams, k
 					return err
 				}
 			}
+			done += min(f.next, f.end) - began
+			show(done, total)
 		}
 	}
 	return nil
