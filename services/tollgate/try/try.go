@@ -9,10 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/services/tollgate/allinone"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
-	"google.golang.org/grpc"
 )
 
 // Config is how a run is asked for.

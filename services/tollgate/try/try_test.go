@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/tollgate/tollgate/pkg/rpc"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/tollgate/allinone"
-	"google.golang.org/grpc"
 )
 
 // output is what a run prints; once it has printed until, it calls then.
