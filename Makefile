@@ -94,6 +94,27 @@ QUIET = { grep -v 'no test files' || true; }
 install: ## the binaries, into GOBIN
 	@go install $(addprefix ./,$(wildcard services/*/cmd/*))
 
+# ---- images
+
+IMAGED   := config ingest safeguard trigger webhook email provision tollgate
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+# What lies in an image: one static binary, its configuration, and a folder for what it keeps.
+.PHONY: $(IMAGED:%=.bin/images/%)
+$(IMAGED:%=.bin/images/%): .bin/images/%:
+	@mkdir -p $@/data
+	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@/service ./$(wildcard services/$*/cmd/*)
+	@[ ! -e deploy/config/$*.yaml ] || cp deploy/config/$*.yaml $@/service.yaml
+
+.PHONY: images
+images: $(IMAGED:%=.bin/images/%) ## an image of each service, tollgate/<service>, from binaries built here; VERSION=1.2.3
+	@for service in $(IMAGED); do \
+		docker build -q -f deploy/Dockerfile --target prebuilt --build-arg SERVICE=$$service \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t tollgate/$$service:$(VERSION) . >/dev/null; \
+		docker image inspect -f "tollgate/$$service:$(VERSION) {{.Size}} bytes" tollgate/$$service:$(VERSION); \
+	done
+
 # ---- parts of test and check
 
 .PHONY: lint
