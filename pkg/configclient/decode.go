@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel"
-	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -21,74 +20,93 @@ type Unreadable struct {
 	Err  error
 }
 
-// Decode decodes a snapshot. Resources that it can't read are in Unreadable.
-func Decode(m *configv1.Snapshot) *Snapshot { return decode(m, nil) }
-
-// decode takes from an earlier snapshot what was decoded of the same messages.
-func decode(m *configv1.Snapshot, before *Snapshot) *Snapshot {
-	d := decoder{zones: map[string]*time.Location{}}
-	s := &Snapshot{
-		Revision: m.GetRevision(), History: m.GetHistory(), ApplyRevision: m.GetApplyRevision(),
-		tenants:       make(map[string]*Tenant, len(m.GetTenants())),
-		classes:       make(map[classKey]*Class, len(m.GetClassesOfService())),
-		notifications: make(map[string][]*configv1.Notification, len(m.GetTenants())),
-		users:         map[string][]*configv1.User{},
-		eventTypes:    map[string][]*configv1.EventType{},
-		targets:       map[string]*Target{},
-		order:         order{targets: map[*channel.Kind][]*Target{}},
-		raw:           m,
-	}
-	for _, t := range m.GetTenants() {
-		tenant := d.tenant(t)
-		if d.taken(s, t.GetName()) != nil && tenant.ID == "" {
-			continue
-		}
-		s.tenants[tenant.ID] = tenant
-		s.order.tenants = append(s.order.tenants, tenant)
-	}
-	for _, c := range m.GetClassesOfService() {
-		class := d.class(c)
-		if d.taken(s, c.GetName()) == nil {
-			s.classes[classKey{class.Tenant, class.ID}] = class
-		}
-	}
-	for _, n := range m.GetNotifications() {
-		tenant, _ := d.name(n.GetName(), "notifications")
-		if d.taken(s, n.GetName()) == nil {
-			s.notifications[tenant] = append(s.notifications[tenant], n)
-		}
-	}
-	for _, u := range m.GetUsers() {
-		tenant, _ := d.name(u.GetName(), "users")
-		if d.taken(s, u.GetName()) == nil {
-			s.users[tenant] = append(s.users[tenant], u)
-		}
-	}
-	for _, t := range m.GetEventTypes() {
-		tenant, _ := d.name(t.GetName(), "eventTypes")
-		if d.taken(s, t.GetName()) == nil {
-			s.eventTypes[tenant] = append(s.eventTypes[tenant], t)
-		}
-	}
-	for _, k := range table.Kinds() {
-		for r := range Resources(m, k) {
-			s.masked = s.masked || k.Masked(r)
-			t := before.unchanged(r, r.GetName())
-			if t == nil {
-				t = d.target(r, k)
-				t.Unreadable = d.taken(s, r.GetName())
-			} else if t.Unreadable != nil {
-				s.unreadable = append(s.unreadable, Unreadable{Name: t.Name, Err: t.Unreadable})
-			}
-			if t.ID == "" {
-				continue
-			}
-			s.targets[t.Name] = t
-			s.order.targets[k] = append(s.order.targets[k], t)
-		}
+// Decode makes a snapshot of a message. Resources that it can't read are in Unreadable.
+func Decode(m *configv1.Snapshot) *Snapshot {
+	var f form
+	var c changes
+	err := c.add(m)
+	s, applied := f.snapshot(headOf(m), nil, &c)
+	if err = errors.Join(err, applied); err != nil {
+		s = newSnapshot(headOf(m))
+		s.derive(nil)
+		s.unreadable = append(s.unreadable, Unreadable{Name: "snapshot", Err: err})
 	}
 	return s
 }
+
+// form is what a service has of each revision.
+type form struct {
+	// planned: of targets there is no more than what planning reads.
+	planned bool
+	// address of a part in the store; nil without one.
+	address func(body []byte) string
+}
+
+// content is what was decoded of a part.
+type content struct {
+	tenants       []*Tenant
+	classes       []*Class
+	notifications []*configv1.Notification
+	users         []*configv1.User
+	eventTypes    []*configv1.EventType
+	targets       []*Target
+	unreadable    []Unreadable
+	masked        bool
+}
+
+func (f form) decode(m *configv1.Snapshot) (c content) {
+	d := decoder{zones: map[string]*time.Location{}}
+	for _, t := range m.GetTenants() {
+		tenant := d.tenant(t)
+		if d.taken(&c, t.GetName()) == nil || tenant.ID != "" {
+			c.tenants = append(c.tenants, tenant)
+		}
+	}
+	for _, one := range m.GetClassesOfService() {
+		class := d.class(one)
+		if d.taken(&c, one.GetName()) == nil {
+			c.classes = append(c.classes, class)
+		}
+	}
+	named := func(name, collection string) bool {
+		d.name(name, collection)
+		return d.taken(&c, name) == nil
+	}
+	for _, n := range m.GetNotifications() {
+		if named(n.GetName(), "notifications") {
+			c.notifications = append(c.notifications, n)
+		}
+	}
+	for _, u := range m.GetUsers() {
+		if named(u.GetName(), "users") {
+			c.users = append(c.users, u)
+		}
+	}
+	for _, t := range m.GetEventTypes() {
+		if named(t.GetName(), "eventTypes") {
+			c.eventTypes = append(c.eventTypes, t)
+		}
+	}
+	for _, k := range kinds {
+		for r := range Resources(m, k.Kind) {
+			c.masked = c.masked || k.Masked(r)
+			t := d.target(r, k.Kind)
+			if f.planned {
+				t.Value = plannedTarget(t.Value.Planning())
+			}
+			if t.Unreadable = d.taken(&c, r.GetName()); t.ID != "" {
+				c.targets = append(c.targets, t)
+			}
+		}
+	}
+	return c
+}
+
+// plannedTarget is a target of which planning alone is known.
+type plannedTarget channel.Planning
+
+// Planning implements channel.Target.
+func (p plannedTarget) Planning() channel.Planning { return channel.Planning(p) }
 
 // decoder collects the errors of the resource it reads.
 type decoder struct {
@@ -102,12 +120,12 @@ func (d *decoder) fail(name string, err error) {
 	}
 }
 
-// taken ends the reading of one resource and adds its errors to the snapshot's unreadable resources.
-func (d *decoder) taken(s *Snapshot, name string) error {
+// taken ends the reading of one resource and adds its errors to the unreadable resources.
+func (d *decoder) taken(c *content, name string) error {
 	err := errors.Join(d.errs...)
 	d.errs = nil
 	if err != nil {
-		s.unreadable = append(s.unreadable, Unreadable{Name: name, Err: err})
+		c.unreadable = append(c.unreadable, Unreadable{Name: name, Err: err})
 	}
 	return err
 }
@@ -166,7 +184,7 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 }
 
 func (d *decoder) target(r channel.Resource, k *channel.Kind) *Target {
-	out := &Target{Name: r.GetName(), message: r}
+	out := &Target{Name: r.GetName()}
 	out.Tenant, out.ID = d.name(r.GetName(), k.Collection)
 	value, errs := k.Decode(r)
 	for _, err := range errs {

@@ -134,13 +134,28 @@ func (s *service) Snapshot(ctx context.Context, req *configv1.SnapshotRequest, _
 	case req.GetRevision() > head.GetRevision(), req.GetHistory() != 0 && req.GetHistory() != head.GetHistory():
 		return nil, fault.New(fault.NotFound, "REVISION_UNKNOWN", "not known")
 	}
-	return &parts{whole: s.message(req.GetRevision())}, nil
+	n := req.GetRevision()
+	if n == 0 {
+		n = head.GetRevision()
+	}
+	whole := s.message(n)
+	if req.GetPlanned() {
+		whole.Endpoints[0] = &configv1.Endpoint{
+			Name: whole.Endpoints[0].GetName(), Profile: whole.Endpoints[0].GetProfile(), PersonalData: whole.Endpoints[0].GetPersonalData(),
+			Status: whole.Endpoints[0].GetStatus(),
+		}
+	}
+	if list := req.GetLists(); len(list) == 1 && list[0] == keysList {
+		whole.Tenants, whole.Endpoints = nil, nil
+	}
+	return &parts{whole: whole}, nil
 }
 
 // parts sends each resource by itself.
 type parts struct {
 	grpc.ServerStreamingClient[configv1.SnapshotResponse]
 	whole *configv1.Snapshot
+	sent  bool
 }
 
 func (p *parts) Recv() (*configv1.SnapshotResponse, error) {
@@ -153,8 +168,11 @@ func (p *parts) Recv() (*configv1.SnapshotResponse, error) {
 	case len(p.whole.ApiKeys) > 0:
 		part.ApiKeys, p.whole.ApiKeys = p.whole.ApiKeys[:1], p.whole.ApiKeys[1:]
 	default:
-		return nil, io.EOF
+		if p.sent {
+			return nil, io.EOF
+		}
 	}
+	p.sent = true
 	return &configv1.SnapshotResponse{Snapshot: part}, nil
 }
 
@@ -200,24 +218,51 @@ func (w *watch) Recv() (*configv1.WatchResponse, error) {
 	}
 }
 
-// keys is a KeyStore in memory.
+// keys is a KeyStore in memory, of every space.
 type keys struct {
 	mu     sync.Mutex
-	values map[state.Revision][]byte
+	values map[spaced]*kept
+	parts  map[string][]byte // by space and address
+	puts   int               // of parts
 	named  map[state.Partition]state.Revision
 	seen   map[uint64]int64
 	swept  int
 	err    error
 }
 
-func newKeys() *keys {
-	return &keys{values: map[state.Revision][]byte{}, named: map[state.Partition]state.Revision{}, seen: map[uint64]int64{}}
+type spaced struct {
+	space string
+	r     state.Revision
 }
 
+type kept struct {
+	head      []byte
+	addresses []string
+}
+
+func newKeys() *keys {
+	return &keys{
+		values: map[spaced]*kept{}, parts: map[string][]byte{}, named: map[state.Partition]state.Revision{}, seen: map[uint64]int64{},
+	}
+}
+
+// has is all that is stored of a revision of the service that compiles; nil where it is not there.
 func (k *keys) has(r state.Revision) []byte {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.values[r]
+	return k.content(spaced{planning, r})
+}
+
+func (k *keys) content(at spaced) []byte {
+	v := k.values[at]
+	if v == nil {
+		return nil
+	}
+	all := slices.Clone(v.head)
+	for _, a := range v.addresses {
+		all = append(all, k.parts[at.space+a]...)
+	}
+	return all
 }
 
 func (k *keys) fails(err error) {
@@ -226,35 +271,83 @@ func (k *keys) fails(err error) {
 	k.err = err
 }
 
-func (k *keys) GetRevision(_ context.Context, r state.Revision) ([]byte, error) {
+func (k *keys) empty() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.values[r], k.err
+	clear(k.values)
+	clear(k.parts)
+	clear(k.named)
 }
 
-func (k *keys) PutRevision(_ context.Context, r state.Revision, body []byte) error {
+func (k *keys) GetRevision(_ context.Context, space string, r state.Revision) ([]byte, []string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if v := k.values[spaced{space, r}]; v != nil {
+		return v.head, v.addresses, k.err
+	}
+	return nil, nil, k.err
+}
+
+func (k *keys) NewestRevision(_ context.Context, space string) (newest state.Revision, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for at := range k.values {
+		if at.space == space && at.r.Number > newest.Number {
+			newest = at.r
+		}
+	}
+	return newest, k.err
+}
+
+func (k *keys) GetParts(_ context.Context, space string, addresses []string) (all [][]byte, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, a := range addresses {
+		all = append(all, k.parts[space+a])
+	}
+	return all, k.err
+}
+
+func (k *keys) PutParts(_ context.Context, space string, addresses []string, bodies [][]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err == nil {
-		k.values[r] = body
+		for i, a := range addresses {
+			k.parts[space+a] = bodies[i]
+			k.puts++
+		}
 	}
 	return k.err
 }
 
-func (k *keys) HoldRevision(_ context.Context, r state.Revision) (bool, error) {
+func (k *keys) PutRevision(_ context.Context, space string, r state.Revision, head []byte, addresses []string) (missing []int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.values[r] != nil, k.err
+	for i, a := range addresses {
+		if k.parts[space+a] == nil {
+			missing = append(missing, i)
+		}
+	}
+	if k.err == nil && len(missing) == 0 {
+		k.values[spaced{space, r}] = &kept{head, addresses}
+	}
+	return missing, k.err
 }
 
-func (k *keys) NameRevisions(_ context.Context, named map[state.Partition]state.Revision) error {
+func (k *keys) HoldRevision(_ context.Context, space string, r state.Revision) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.values[spaced{space, r}] != nil, k.err
+}
+
+func (k *keys) NameRevisions(_ context.Context, _ string, named map[state.Partition]state.Revision) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	maps.Copy(k.named, named)
 	return k.err
 }
 
-func (k *keys) SweepRevisions(context.Context) error {
+func (k *keys) SweepRevisions(context.Context, string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.swept++
@@ -289,14 +382,17 @@ func following(t *testing.T, s *service, k KeyStore, f func(t *testing.T, source
 	compiling(t, s, k, func(t *testing.T, source *Source, _ *Compiled[*Snapshot], env daemon.Env) { f(t, source, env) })
 }
 
+// planning is the name of the service that compiles, and its space in the store.
+const planning = "trigger"
+
 // compiling is following with compiled snapshots.
 func compiling(t *testing.T, s *service, k KeyStore, f func(t *testing.T, source *Source, c *Compiled[*Snapshot], env daemon.Env)) {
 	synctest.Test(t, func(t *testing.T) {
 		// Channels belong to the bubble they were made in.
 		s.changed = make(chan struct{})
 		ctx, stop := context.WithCancel(t.Context())
-		env := daemon.NewEnv("safeguard", zap.NewNop())
-		source, err := open(ctx, s, nothing{}, env, k)
+		env := daemon.NewEnv(planning, zap.NewNop())
+		source, err := open(ctx, s, nothing{}, "", env, k, Needs{Planned: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,10 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
-	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -29,18 +26,17 @@ func (s *Source) load(ctx context.Context, r state.Revision) (*Snapshot, error) 
 	if r.Number == 0 {
 		return Decode(&configv1.Snapshot{}), nil
 	}
-	// What differs from the last one is less to read than all of it from the store; what a log names is there most likely.
+	// What differs from the last one is as little to read as the store's parts; what a log names is there most likely.
 	var sent *Snapshot
 	var err error
 	if s.base() != nil && r == s.newestApplied() {
-		if sent, err = s.fetch(ctx, r); err == nil && sent.raw.GetStandsIn() == 0 {
+		if sent, err = s.fetch(ctx, r); err == nil && sent.standsIn == 0 {
 			return sent, nil
 		}
 	}
-	begin := time.Now()
-	message, storeErr := s.stored(ctx, r)
-	if message != nil {
-		return s.decoded(message, nil, fromStore, begin), nil
+	found, storeErr := s.stored(ctx, r)
+	if found != nil {
+		return found, nil
 	}
 	if sent == nil && err == nil {
 		sent, err = s.fetch(ctx, r)
@@ -52,73 +48,56 @@ func (s *Source) load(ctx context.Context, r state.Revision) (*Snapshot, error) 
 	return sent, err
 }
 
-func (s *Source) decoded(m *configv1.Snapshot, before *Snapshot, from string, begin time.Time) *Snapshot {
-	found := decode(m, before)
+// took takes a snapshot that was read.
+func (s *Source) took(found *Snapshot, from string, begin time.Time) {
 	s.mu.Lock()
 	if s.served = true; found.Revision >= s.read {
 		s.read, s.missing = found.Revision, found.unreadable
 	}
+	s.remember(found)
 	s.mu.Unlock()
-	took := time.Since(begin)
-	s.metrics.loaded(from, took)
+	duration := time.Since(begin)
+	s.metrics.loaded(from, duration)
 	fields := []zap.Field{
-		zap.Int64("revision", m.GetRevision()), zap.String("history", historyName(m.GetHistory())),
-		zap.String("from", from), zap.Duration("duration", took), zap.Int("tenants", len(m.GetTenants())),
-		zap.Int("classes_of_service", len(m.GetClassesOfService())), zap.Int("notifications", len(m.GetNotifications())),
+		zap.Int64("revision", found.Revision), zap.String("history", historyName(found.History)),
+		zap.String("from", from), zap.Duration("duration", duration), zap.Int("tenants", len(found.sorted)),
+		zap.Int("classes_of_service", len(found.classes)), zap.Int("notifications", len(found.notifications.all)),
 	}
-	for _, k := range table.Kinds() {
-		fields = append(fields, zap.Int(string(lists[k.New().ProtoReflect().Descriptor().FullName()].Name()), len(found.Targets(k))))
+	for _, k := range kinds {
+		fields = append(fields, zap.Int(string(lists[k.list].Name()), found.targetsOf(k.Kind)))
 	}
 	s.log.Info("configuration read", fields...)
-	if m.GetStandsIn() != 0 {
-		s.log.Warn("revision was lost, another one replaces it", zap.Int64("revision", m.GetRevision()),
-			zap.String("history", historyName(m.GetHistory())), zap.Int64("stands_in", m.GetStandsIn()))
+	if found.standsIn != 0 {
+		s.log.Warn("revision was lost, another one replaces it", zap.Int64("revision", found.Revision),
+			zap.String("history", historyName(found.History)), zap.Int64("stands_in", found.standsIn))
 	}
-	return found
 }
 
 func historyName(h uint64) string { return fmt.Sprintf("%016x", h) }
 
-// storedFormat begins each snapshot in the store. A binary that finds another format reads the revision from the
-// configuration service.
-const storedFormat = 2
-
-// stored is nil where the store has no such revision, or one that this binary can't read.
-func (s *Source) stored(ctx context.Context, r state.Revision) (*configv1.Snapshot, error) {
-	if s.store == nil {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	body, err := s.store.GetRevision(ctx, r)
-	if err != nil {
-		return nil, fmt.Errorf("read revision %s from the store: %w", r, err)
-	}
-	if len(body) == 0 || body[0] != storedFormat {
-		return nil, nil
-	}
-	m := &configv1.Snapshot{}
-	if err := proto.Unmarshal(body[1:], m); err != nil || m.GetRevision() != r.Number || m.GetHistory() != r.History {
-		s.log.Warn("the store holds another content under this revision", zap.Stringer("revision", r), zap.Error(err))
-		return nil, nil
-	}
-	return m, nil
+// base is the newest snapshot that the service sent: what the next one is asked as a difference from. nil before the first.
+func (s *Source) base() *Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
 }
 
-// fetch reads a revision from the configuration service, in parts.
+// fetch reads a revision from the configuration service, in parts; the newest it has where the number is 0.
 func (s *Source) fetch(ctx context.Context, r state.Revision) (*Snapshot, error) {
 	begin := time.Now()
 	base := s.base()
-	m, err := s.receive(ctx, r, base)
+	found, err := s.receive(ctx, r, base)
 	switch {
 	case fault.KindOf(err) == fault.NotFound:
 		return nil, fmt.Errorf("read revision %s: %w: %w", r, ErrNotReached, err)
 	case err != nil:
 		return nil, fmt.Errorf("read revision %s: %w", r, err)
-	case m.GetRevision() != r.Number || r.History != 0 && m.GetHistory() != r.History:
-		return nil, fmt.Errorf("read revision %s: the configuration service answered %d of history %s", r, m.GetRevision(), historyName(m.GetHistory()))
+	case r.Number != 0 && found.Revision != r.Number || r.History != 0 && found.History != r.History:
+		return nil, fmt.Errorf("read revision %s: the configuration service answered %d of history %s", r, found.Revision, historyName(found.History))
+	case base != nil && found.Revision == base.Revision && found.History == base.History:
+		return base, nil
 	}
-	found := s.decoded(m, base, fromService, begin)
+	s.took(found, fromService, begin)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sent == nil || found.Revision >= s.sent.Revision || found.History != s.sent.History {
@@ -129,7 +108,7 @@ func (s *Source) fetch(ctx context.Context, r state.Revision) (*Snapshot, error)
 
 var errSlow = errors.New("the configuration service does not answer")
 
-func (s *Source) receive(ctx context.Context, r state.Revision, base *Snapshot) (*configv1.Snapshot, error) {
+func (s *Source) receive(ctx context.Context, r state.Revision, base *Snapshot) (*Snapshot, error) {
 	s.mu.Lock()
 	patience := fetchTimeout
 	if s.watchErr != nil {
@@ -140,22 +119,17 @@ func (s *Source) receive(ctx context.Context, r state.Revision, base *Snapshot) 
 	defer cancel(nil)
 	slow := time.AfterFunc(patience, func() { cancel(errSlow) })
 	defer slow.Stop()
-	request := &configv1.SnapshotRequest{Revision: r.Number, History: r.History}
+	request := &configv1.SnapshotRequest{Revision: r.Number, History: r.History, Lists: s.needs.Lists, Planned: s.needs.Planned}
 	if base != nil {
 		request.Since = &configv1.Position{History: base.History, Revision: base.Revision}
 	}
 	parts, err := s.client.Snapshot(ctx, request)
-	var all *configv1.Snapshot
+	var found *Snapshot
 	if err == nil {
-		all, err = collect(lean{parts}, base.Message(), func() { slow.Reset(patience) })
+		found, err = s.form.gather(parts, base, func() { slow.Reset(patience) })
 	}
 	if errors.Is(context.Cause(ctx), errSlow) {
 		err = errSlow
 	}
-	return all, err
-}
-
-// Collect joins the parts of a whole snapshot; each, where not nil, is called after each part.
-func Collect(parts grpc.ServerStreamingClient[configv1.SnapshotResponse], each func()) (*configv1.Snapshot, error) {
-	return collect(parts, nil, each)
+	return found, err
 }

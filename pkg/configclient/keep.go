@@ -7,25 +7,29 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/proto"
 
-	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/state"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// KeyStore stores revisions for all services, so that a partition can be opened while the configuration service is
-// unreachable: the three newest, and those that partitions use.
+// KeyStore stores revisions, so that a partition can be opened, and deliveries sent, while the configuration service is
+// unreachable: in the space of each service the three newest, and those that partitions use. A revision is a head and the addresses of
+// its parts.
 type KeyStore interface {
-	// GetRevision reads what PutRevision wrote; nil without an error where there is none.
-	GetRevision(ctx context.Context, r state.Revision) ([]byte, error)
-	PutRevision(ctx context.Context, r state.Revision, body []byte) error
-	// HoldRevision reports whether a revision is stored, and prevents its removal.
-	HoldRevision(ctx context.Context, r state.Revision) (bool, error)
+	// GetRevision reads what PutRevision wrote; head is nil without an error where there is none.
+	GetRevision(ctx context.Context, space string, r state.Revision) (head []byte, addresses []string, err error)
+	// NewestRevision is that with the highest number, 0 where there is none.
+	NewestRevision(ctx context.Context, space string) (state.Revision, error)
+	// GetParts reads parts in the order of their addresses, nil for one that is not there.
+	GetParts(ctx context.Context, space string, addresses []string) ([][]byte, error)
+	PutParts(ctx context.Context, space string, addresses []string, bodies [][]byte) error
+	// PutRevision stores nothing while parts are missing, and answers which: PutParts stores them.
+	PutRevision(ctx context.Context, space string, r state.Revision, head []byte, addresses []string) (missing []int, err error)
+	// HoldRevision reports whether a revision is stored whole, and prevents its removal.
+	HoldRevision(ctx context.Context, space string, r state.Revision) (bool, error)
 	// NameRevisions names the revisions that partitions use; other partitions stay as they are.
-	NameRevisions(ctx context.Context, named map[state.Partition]state.Revision) error
+	NameRevisions(ctx context.Context, space string, named map[state.Partition]state.Revision) error
 	// SweepRevisions removes, after 60 s, all but the three newest and the named revisions.
-	SweepRevisions(ctx context.Context) error
+	SweepRevisions(ctx context.Context, space string) error
 	// SeenRevisions are the highest revisions passed to SeeRevision, one for each history.
 	SeenRevisions(ctx context.Context) ([]state.Revision, error)
 	SeeRevision(ctx context.Context, r state.Revision) error
@@ -55,7 +59,7 @@ func (c *Compiled[C]) maintainStore(ctx context.Context) {
 		}
 	}
 	if err == nil {
-		err = c.sweep(ctx)
+		err = c.source.sweep(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
 		c.source.log.Warn("revisions in the store not maintained, trying again", zap.Error(err))
@@ -68,13 +72,7 @@ func (c *Compiled[C]) name(ctx context.Context, named map[state.Partition]state.
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	return c.source.store.NameRevisions(ctx, named)
-}
-
-func (c *Compiled[C]) sweep(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	return c.source.store.SweepRevisions(ctx)
+	return c.source.store.NameRevisions(ctx, c.source.space, named)
 }
 
 // keep returns once a revision is in the store.
@@ -82,14 +80,9 @@ func (c *Compiled[C]) keep(ctx context.Context, r state.Revision) error {
 	if c.source.store == nil {
 		return nil
 	}
-	asking, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	there, err := c.source.store.HoldRevision(asking, r)
-	if err != nil {
-		return fmt.Errorf("look for revision %s in the store: %w", r, err)
-	}
-	if there {
-		return nil
+	there, err := c.source.hold(ctx, r)
+	if err != nil || there {
+		return err
 	}
 	if err := c.make(ctx, r); err != nil {
 		return err
@@ -100,44 +93,21 @@ func (c *Compiled[C]) keep(ctx context.Context, r state.Revision) error {
 	if !ok {
 		return fmt.Errorf("keep revision %s: it is not in memory any more", r)
 	}
-	body, err := stored(found.snapshot.raw)
-	if err != nil {
-		return err
-	}
-	putting, cancel := context.WithTimeout(ctx, putTimeout)
+	return c.source.put(ctx, found.snapshot)
+}
+
+func (s *Source) hold(ctx context.Context, r state.Revision) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := c.source.store.PutRevision(putting, r, body); err != nil {
-		return fmt.Errorf("keep revision %s: %w", r, err)
-	}
-	return nil
-}
-
-// putTimeout bounds the writing of one whole configuration, of up to hundreds of MB.
-const putTimeout = 15 * time.Second
-
-// stored is the encoded form in the store.
-func stored(m *configv1.Snapshot) ([]byte, error) {
-	body, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{storedFormat}, Stripped(m))
+	there, err := s.store.HoldRevision(ctx, s.space, r)
 	if err != nil {
-		return nil, fmt.Errorf("encode revision %d: %w", m.GetRevision(), err)
+		return false, fmt.Errorf("look for revision %s in the store: %w", r, err)
 	}
-	return body, nil
+	return there, nil
 }
 
-// Stripped is the form of a snapshot in the store, which others may read. Users are whole, since
-// planning reads all of them. A target has only what planning reads: of an endpoint its name, profile, whether it gets
-// personal data, and whether it is a draft. URL, secrets, headers and everything else are read from the configuration
-// service when a request is sent. The result shares messages with m.
-func Stripped(m *configv1.Snapshot) *configv1.Snapshot {
-	out := &configv1.Snapshot{
-		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(), History: m.GetHistory(), StandsIn: m.GetStandsIn(),
-		Tenants: m.GetTenants(), ClassesOfService: m.GetClassesOfService(), Notifications: m.GetNotifications(),
-		Users: m.GetUsers(), EventTypes: m.GetEventTypes(),
-	}
-	for _, k := range table.Kinds() {
-		for r := range Resources(m, k) {
-			Append(out, k.Planned(r))
-		}
-	}
-	return out
+func (s *Source) sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.store.SweepRevisions(ctx, s.space)
 }

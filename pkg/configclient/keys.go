@@ -2,10 +2,6 @@ package configclient
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -44,7 +40,7 @@ type keyFollower struct {
 	source  *Source
 	service string
 	store   AccessStore
-	aead    cipher.AEAD // nil without a key to encrypt with
+	seal    *seal // nil without a key to encrypt with
 	replace func([]access.Key)
 
 	// at is what was read from the service, revision the number of what is in force, -1 while nothing is.
@@ -63,17 +59,11 @@ func (s *Source) FollowKeys(ctx context.Context, service string, store AccessSto
 		f.store = nil
 		s.log.Warn("tenants' API keys are not kept: without config they are not known at a start; that needs Redis and config.api_key_file")
 	} else {
-		raw, err := hkdf.Key(sha256.New, []byte(s.key), nil, "tollgate tenants' keys of "+service, 32)
+		sealed, err := newSeal(s.key, "tollgate tenants' keys of "+service)
 		if err != nil {
-			return fmt.Errorf("derive the key for kept keys: %w", err)
+			return err
 		}
-		block, err := aes.NewCipher(raw)
-		if err != nil {
-			return fmt.Errorf("derive the key for kept keys: %w", err)
-		}
-		if f.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
-			return fmt.Errorf("derive the key for kept keys: %w", err)
-		}
+		f.seal = sealed
 	}
 	s.running.Go(func() { f.run(ctx) })
 	return nil
@@ -176,7 +166,7 @@ func (f *keyFollower) save(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, keptTimeout)
 	defer cancel()
-	kept, err := f.store.PutAccess(ctx, f.service, f.unsaved.GetRevision(), f.aead.Seal([]byte{keysFormat}, nil, content, f.bound()))
+	kept, err := f.store.PutAccess(ctx, f.service, f.unsaved.GetRevision(), f.seal.close([]byte{keysFormat}, content, f.bound()))
 	if err != nil {
 		return fmt.Errorf("keep tenants' keys of revision %d: %w", f.unsaved.GetRevision(), err)
 	}
@@ -202,7 +192,7 @@ func (f *keyFollower) recall(ctx context.Context) error {
 	if body[0] != keysFormat {
 		return errEncryptedElse
 	}
-	content, err := f.aead.Open(nil, nil, body[1:], f.bound())
+	content, err := f.seal.open(body[1:], f.bound())
 	if err != nil {
 		return errEncryptedElse
 	}

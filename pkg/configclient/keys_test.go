@@ -115,11 +115,10 @@ func newTestService(newest int64) *service {
 func replica(t *testing.T, s *service, store AccessStore, key string) (f *inForce, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	source, err := open(ctx, s, nothing{}, daemon.NewEnv("test", zap.NewNop()), nil)
+	source, err := open(ctx, s, nothing{}, key, daemon.NewEnv("test", zap.NewNop()), nil, Needs{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	source.key = key
 	f = &inForce{}
 	if err := source.FollowKeys(ctx, "ingest", store, f.replace); err != nil {
 		t.Fatal(err)

@@ -2,11 +2,14 @@ package configclient
 
 import (
 	"iter"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -21,6 +24,51 @@ var lists = func() map[protoreflect.FullName]protoreflect.FieldDescriptor {
 	}
 	return out
 }()
+
+// allLists are all lists, sorted by the names of their messages.
+var allLists = slices.Sorted(maps.Keys(lists))
+
+// ordered are the lists in the order in which their unreadable resources are told.
+var ordered = func() []protoreflect.FullName {
+	var out []protoreflect.FullName
+	for _, m := range []proto.Message{
+		&configv1.Tenant{}, &configv1.ClassOfService{}, &configv1.Notification{}, &configv1.User{}, &configv1.EventType{},
+	} {
+		out = append(out, m.ProtoReflect().Descriptor().FullName())
+	}
+	for _, k := range kinds {
+		out = append(out, k.list)
+	}
+	return out
+}()
+
+// kinds are those of targets, with their lists.
+var kinds = func() (out []struct {
+	*channel.Kind
+	list protoreflect.FullName
+}) {
+	for _, k := range table.Kinds() {
+		out = append(out, struct {
+			*channel.Kind
+			list protoreflect.FullName
+		}{k, k.New().ProtoReflect().Descriptor().FullName()})
+	}
+	return out
+}()
+
+func listOfKind(k *channel.Kind) protoreflect.FullName {
+	return k.New().ProtoReflect().Descriptor().FullName()
+}
+
+// KindOf is the kind of a target; nil for every other resource.
+func KindOf(r proto.Message) *channel.Kind {
+	for _, k := range kinds {
+		if k.list == r.ProtoReflect().Descriptor().FullName() {
+			return k.Kind
+		}
+	}
+	return nil
+}
 
 // ListFor is the name of the list that holds a resource in a snapshot; empty where none does.
 func ListFor(r proto.Message) string {

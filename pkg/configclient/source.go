@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,14 +37,20 @@ const (
 
 // Source follows the configuration. Safe for many goroutines.
 type Source struct {
-	client  configv1.ConfigWatchServiceClient
-	conn    io.Closer
-	key     string // that is sent
-	store   KeyStore
-	log     *zap.Logger
-	health  *daemon.Health
-	metrics *metrics
-	running sync.WaitGroup
+	client configv1.ConfigWatchServiceClient
+	conn   io.Closer
+	key    string // that is sent
+	store  KeyStore
+	needs  Needs
+	form   form
+	space  string // in the store
+	seal   *seal  // nil where it is not sealed
+	// storeFailed: the store did not answer the last time; keepSealed alone uses it.
+	storeFailed bool
+	log         *zap.Logger
+	health      *daemon.Health
+	metrics     *metrics
+	running     sync.WaitGroup
 
 	mu       sync.Mutex
 	newest   *configv1.WatchResponse // the last head that was followed; nil while there is none
@@ -55,12 +62,27 @@ type Source struct {
 	read     int64 // the highest revision that was read, and
 	missing  []Unreadable
 	watchErr error // why the watch is not connected, nil while it is connected
+	// used is the newest that is worked by where the store is sealed, and unsaved is whether the store lacks it.
+	used     *Snapshot
+	unsaved  bool
+	storeErr error // why the store is refused
 	known
+}
+
+// Needs are what a service reads of each revision.
+type Needs struct {
+	// Lists of a snapshot, by the names of their fields; all where it is empty.
+	Lists []string
+	// Planned: of targets no more than planning reads.
+	Planned bool
+	// Sealed: whoever may read or write the store learns nothing and changes nothing. The newest revision is kept there for a
+	// start without the configuration service. Without it a Source is for Compile.
+	Sealed bool
 }
 
 // Open starts to follow the configuration service until ctx ends; Close waits for that. It does not wait for a
 // connection: without one, At answers from memory and from the store. store may be nil.
-func Open(ctx context.Context, cfg Config, env daemon.Env, store KeyStore) (*Source, error) {
+func Open(ctx context.Context, cfg Config, env daemon.Env, store KeyStore, needs Needs) (*Source, error) {
 	conn, err := cfg.Dial()
 	if err != nil {
 		return nil, fmt.Errorf("follow configuration: %w", err)
@@ -69,29 +91,42 @@ func Open(ctx context.Context, cfg Config, env daemon.Env, store KeyStore) (*Sou
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s, err := open(ctx, configv1.NewConfigWatchServiceClient(conn), conn, env, store)
+	s, err := open(ctx, configv1.NewConfigWatchServiceClient(conn), conn, key, env, store, needs)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	s.key = key
 	return s, nil
 }
 
-func open(ctx context.Context, client configv1.ConfigWatchServiceClient, conn io.Closer, env daemon.Env, store KeyStore) (*Source, error) {
+func open(
+	ctx context.Context, client configv1.ConfigWatchServiceClient, conn io.Closer, key string, env daemon.Env, store KeyStore, needs Needs,
+) (*Source, error) {
 	m, err := newMetrics(env)
 	if err != nil {
 		return nil, fmt.Errorf("follow configuration: %w", err)
 	}
 	s := &Source{
-		client: client, conn: conn, store: store,
+		client: client, conn: conn, key: key, store: store, needs: needs, space: env.Name, form: form{planned: needs.Planned},
 		log: env.Log, health: env.Health, metrics: m,
 		changed: make(chan struct{}), loading: map[state.Revision]chan struct{}{},
 		watchErr: errors.New("not connected yet"),
 		known:    known{seen: map[uint64]int64{}},
 	}
+	if store != nil {
+		s.form.address = plainAddress
+	}
+	if needs.Sealed {
+		if err := s.sealStore(); err != nil {
+			return nil, err
+		}
+	}
 	s.health.Check("configuration", s.ready)
 	s.health.Note("configuration", s.unreadable)
+	s.health.Note("configuration store", s.storeRefused)
 	s.running.Go(func() { s.follow(ctx) })
+	if s.seal != nil {
+		s.running.Go(func() { s.keepSealed(ctx) })
+	}
 	return s, nil
 }
 
@@ -145,8 +180,8 @@ func (s *Source) Changed() <-chan struct{} {
 	return s.changed
 }
 
-// At returns the whole configuration of a revision of the followed history, 0 being the empty one, from memory or from
-// the configuration service. On an error the caller waits and tries again; ErrNotReached where the service answered and
+// At returns a revision of the followed history, 0 being the empty one, from memory or from the configuration service. A sealed
+// one is in the store by then, as far as that answers. On an error the caller waits and tries again; ErrNotReached where the service answered and
 // does not have it. Concurrent callers share one reading.
 func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 	if revision == 0 {
@@ -168,10 +203,10 @@ func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 			if err == nil && found.masked {
 				err = errMasked
 			}
-			s.mu.Lock()
 			if err == nil {
-				s.remember(found)
+				s.saveSealed(ctx, found)
 			}
+			s.mu.Lock()
 			delete(s.loading, r)
 			close(mine)
 			s.mu.Unlock()
@@ -186,8 +221,6 @@ func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 	}
 }
 
-// recall and remember hold mu.
-
 // recall and remember require mu.
 func (s *Source) recall(r state.Revision) *Snapshot {
 	for i, c := range s.cache {
@@ -200,6 +233,7 @@ func (s *Source) recall(r state.Revision) *Snapshot {
 }
 
 func (s *Source) remember(found *Snapshot) {
+	s.cache = slices.DeleteFunc(s.cache, func(c *Snapshot) bool { return c.Revision == found.Revision && c.History == found.History })
 	s.cache = append(s.cache, found)
 	if len(s.cache) > remembered {
 		s.cache = append([]*Snapshot(nil), s.cache[1:]...)

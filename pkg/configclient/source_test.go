@@ -67,18 +67,19 @@ func TestSource_ReconnectsAfterASilentWatch(t *testing.T) {
 func TestSource_AtRejectsAMaskedRevision(t *testing.T) {
 	s, k := newService(9), newKeys()
 	s.masks = true
-	compiling(t, s, k, func(t *testing.T, source *Source, c *Compiled[*Snapshot], _ daemon.Env) {
-		if found, err := at(t, c, of(4)); err != nil || found.Revision != 4 {
-			t.Errorf("who plans: %v %v", found, err)
-		}
+	sending(t, s, k, "service-key", func(t *testing.T, source *Source, _ daemon.Env) {
 		if _, err := source.At(t.Context(), 4); err == nil || !strings.Contains(err.Error(), "service_key_hashes_file") {
 			t.Errorf("who sends: %v", err)
 		}
 		s.mu.Lock()
 		s.masks = false
 		s.mu.Unlock()
-		if found, err := source.At(t.Context(), 4); err != nil || len(found.Targets(webhook.Channel.Target)[0].Value.(*webhook.Endpoint).Secrets) != 1 {
-			t.Errorf("once the key is a service's: %v %v", found, err)
+		found, err := source.At(t.Context(), 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := found.Target("tenants/a/endpoints/e"); !ok || len(e.Value.(*webhook.Endpoint).Secrets) != 1 {
+			t.Errorf("once the key is a service's: %v", e)
 		}
 	})
 }

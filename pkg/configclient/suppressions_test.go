@@ -10,9 +10,9 @@ import (
 )
 
 func TestDecode_UsersAreOfTheirTenant(t *testing.T) {
-	s := Decode(Stripped(&configv1.Snapshot{Users: []*configv1.User{
+	s := Decode(&configv1.Snapshot{Users: []*configv1.User{
 		{Name: "tenants/a/users/jane", Address: "jane@example.com", Roles: []string{"admin"}}, {Name: "tenants/a/users/joe"}, {Name: "tenants/b/users/jane"}, {Name: "jim"},
-	}}))
+	}})
 	if got := s.Users("a"); len(got) != 2 || got[0].GetAddress() != "jane@example.com" || got[1].GetName() != "tenants/a/users/joe" {
 		t.Error(got)
 	}

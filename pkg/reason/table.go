@@ -37,6 +37,7 @@ var All = []Reason{
 	{ClassOfServiceUnknown, Error | Rejected, "the class of service of the subscriber, or of the event, is not configured: create or undelete it"},
 	{"CLOCK_AHEAD", Error, "the clock of a replica is ahead of Kafka's: nothing was accepted, try again"},
 	{ConfigInvalid, Error, "a resource or a configuration file with faults"},
+	{"CONFIG_STORE_REFUSED", Incident, "the configuration in Redis is not what a replica of the service wrote: it is not followed"},
 	{ConfigNotRead, Error, "the service has not read the configuration yet: try again"},
 	{"CORRECTS_EXCEEDED", Rejected, "refunds of one event give back more than it was worth: send one of it, or all with corrects.amount"},
 	{"CORRECTS_MISSING", Rejected, "a negative amount without corrects, with id and time of what it takes back"},

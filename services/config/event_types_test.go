@@ -271,11 +271,11 @@ func TestSnapshot_OfSomeListsAndOfWhatIsKnown(t *testing.T) {
 		t.Errorf("%v", s)
 	}
 	known := &configv1.Position{History: s.GetHistory(), Revision: s.GetRevision()}
-	if same := must[*configv1.SnapshotResponse](t)(read(&configv1.SnapshotRequest{Known: known})); !same.GetUnchanged() || len(same.GetSnapshot().GetTenants()) != 0 {
+	if same := must[*configv1.SnapshotResponse](t)(read(&configv1.SnapshotRequest{Since: known})); same.GetSince().GetRevision() != known.GetRevision() || len(same.GetSnapshot().GetTenants()) != 0 {
 		t.Errorf("%v", same)
 	}
 	r.endpoint("other")
-	if next := must[*configv1.SnapshotResponse](t)(read(&configv1.SnapshotRequest{Known: known})); next.GetUnchanged() || len(next.GetSnapshot().GetEndpoints()) != 2 {
+	if next := must[*configv1.SnapshotResponse](t)(read(&configv1.SnapshotRequest{Since: known})); len(next.GetSnapshot().GetEndpoints()) != 1 || len(next.GetSnapshot().GetTenants()) != 0 {
 		t.Errorf("%v", next)
 	}
 	_, err := read(&configv1.SnapshotRequest{Lists: []string{"secrets"}})

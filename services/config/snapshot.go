@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
@@ -67,15 +68,13 @@ func (s *service) snapshot(ctx context.Context, req *configv1.SnapshotRequest, s
 	case found.Pruned:
 		return fault.New(fault.NotFound, "REVISION_PRUNED", "the content of revision %d was pruned: no log that is kept names it", asked.GetRevision())
 	}
-	if known := req.GetKnown(); known.GetRevision() != 0 && known.GetRevision() == found.GetRevision() && known.GetHistory() == found.GetHistory() {
-		p := parts{found: found}
-		p.begin()
-		p.part.Unchanged = true
-		return send(p.part)
-	}
-	p := parts{found: found, lists: req.GetLists(), send: send}
+	p := parts{found: found, lists: req.GetLists(), planned: req.GetPlanned(), send: send}
 	var removed []*store.Version
-	if since := req.GetSince(); since.GetRevision() > 0 {
+	if since := req.GetSince(); since.GetRevision() > 0 && since.GetRevision() == found.GetRevision() && since.GetHistory() == found.GetHistory() {
+		p.since = since
+		p.begin()
+		return p.send(p.part)
+	} else if since.GetRevision() > 0 {
 		differs, gone, ok, err := s.store.Since(ctx, found, since)
 		if err != nil {
 			return err
@@ -103,7 +102,9 @@ type parts struct {
 	found store.Snapshot
 	lists []string
 	since *configv1.Position
-	send  func(*configv1.SnapshotResponse) error
+	// planned: targets are sent as planning reads them.
+	planned bool
+	send    func(*configv1.SnapshotResponse) error
 
 	part *configv1.SnapshotResponse
 	size int
@@ -152,7 +153,7 @@ func (p *parts) add(v *store.Version) error {
 	if err := p.room(len(v.Body)); err != nil {
 		return err
 	}
-	return add(p.part.GetSnapshot(), *v)
+	return add(p.part.GetSnapshot(), *v, p.planned)
 }
 
 // notKnown notes a revision that somebody asks for and that is not here.
@@ -176,7 +177,7 @@ var kindOfList = func() map[string]string {
 	return out
 }()
 
-func add(out *configv1.Snapshot, row store.Version) error {
+func add(out *configv1.Snapshot, row store.Version, planned bool) error {
 	k := kindOf(row.Kind)
 	if k == nil {
 		return fmt.Errorf("read %s of revision %d: this binary does not know kind %q", row.Name, row.Revision, row.Kind)
@@ -185,7 +186,11 @@ func add(out *configv1.Snapshot, row store.Version) error {
 	if err != nil {
 		return err
 	}
-	if !configclient.Append(out, r) {
+	var m proto.Message = r
+	if of := configclient.KindOf(r); of != nil && planned {
+		m = of.Planned(r)
+	}
+	if !configclient.Append(out, m) {
 		return fmt.Errorf("read %s of revision %d: snapshots have no list of it", row.Name, row.Revision)
 	}
 	return nil

@@ -22,7 +22,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error { return deliver(ctx, cfg, f, metrics) })
+	return frame.Run(ctx, cfg.Config, env, service.Needs(email.Channel.Target), func(ctx context.Context, f *frame.Frame) error { return deliver(ctx, cfg, f, metrics) })
 }
 
 func deliver(ctx context.Context, cfg Config, f *frame.Frame, metrics *loop.Metrics) error {

@@ -2,14 +2,11 @@ package ingest
 
 import (
 	"context"
-	"errors"
-	"io"
-	"strings"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -18,7 +15,7 @@ import (
 // directory is what configuration has of tenants, as of one revision. It is immutable; nil, before the first reading, has no
 // tenant, and keeps fields that no type has: a tenant may want that.
 type directory struct {
-	at      *configv1.Position
+	from    *configclient.Snapshot
 	tenants map[string]*tenantEvents
 }
 
@@ -55,57 +52,32 @@ func (d *directory) KeepsUnknown(tenant string) bool {
 // has reports whether there is a tenant.
 func (d *directory) has(tenant string) bool { return d != nil && d.tenants[tenant] != nil }
 
-// lists of a snapshot that a directory is made of.
-var lists = []string{"tenants", "event_types"}
-
-// readDirectory reads the newest revision; it is before itself where nothing has changed. It ends where configuration sends
-// nothing for a while.
-func readDirectory(ctx context.Context, client configv1.ConfigWatchServiceClient, before *directory) (*directory, error) {
-	ctx, cancel := context.WithCancel(ctx)
+// readDirectory reads the newest revision; it is before itself where nothing has changed. Where configuration does not answer, it is
+// what a replica kept last, with the error.
+func readDirectory(ctx context.Context, source *configclient.Source, before *directory) (*directory, error) {
+	ctx, cancel := context.WithTimeout(ctx, tenantsPatience)
 	defer cancel()
-	slow := time.AfterFunc(tenantsPatience, cancel)
-	defer slow.Stop()
-	req := &configv1.SnapshotRequest{Lists: lists}
-	if before != nil {
-		req.Known = before.at
+	s, err := source.Refresh(ctx)
+	switch {
+	case s == nil:
+		return before, err
+	case before != nil && before.from == s:
+		return before, err
 	}
-	parts, err := client.Snapshot(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	whole := &configv1.Snapshot{}
-	for {
-		part, err := parts.Recv()
-		switch {
-		case errors.Is(err, io.EOF):
-			return newDirectory(whole, before), nil
-		case err != nil:
-			return nil, err
-		case part.GetUnchanged() && before != nil:
-			return before, nil
-		}
-		slow.Reset(tenantsPatience)
-		s := part.GetSnapshot()
-		whole.Revision, whole.History = s.GetRevision(), s.GetHistory()
-		whole.Tenants = append(whole.Tenants, s.GetTenants()...)
-		whole.EventTypes = append(whole.EventTypes, s.GetEventTypes()...)
-	}
+	return newDirectory(s, before), err
 }
 
 // newDirectory compiles a snapshot; a type that did not change is the same as before. One that this binary can't compile is
 // none: its events are of an unknown type.
-func newDirectory(s *configv1.Snapshot, before *directory) *directory {
-	d := &directory{
-		at:      &configv1.Position{History: s.GetHistory(), Revision: s.GetRevision()},
-		tenants: make(map[string]*tenantEvents, len(s.GetTenants())),
-	}
-	for _, t := range s.GetTenants() {
-		d.tenants[strings.TrimPrefix(t.GetName(), "tenants/")] = &tenantEvents{
-			keepsUnknown: t.GetUnknownFields() == configv1.UnknownFields_UNKNOWN_FIELDS_KEEP,
+func newDirectory(s *configclient.Snapshot, before *directory) *directory {
+	d := &directory{from: s, tenants: make(map[string]*tenantEvents, len(s.Tenants()))}
+	for _, t := range s.Tenants() {
+		d.tenants[t.ID] = &tenantEvents{
+			keepsUnknown: t.Message.GetUnknownFields() == configv1.UnknownFields_UNKNOWN_FIELDS_KEEP,
 			types:        map[string]*declaredType{},
 		}
 	}
-	for _, written := range s.GetEventTypes() {
+	for _, written := range s.AllEventTypes() {
 		tenant, name := channel.SplitName(written.GetName(), "eventTypes")
 		of := d.tenants[tenant]
 		if of == nil {

@@ -19,11 +19,14 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	metrics := newMetrics(env.Metrics)
-	tenants, hangUp, err := openTenants(cfg.Configuration, env.Log)
+	configuration, err := follow(context.WithoutCancel(ctx), cfg, env)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, hangUp()) }()
+	defer func() { err = errors.Join(err, configuration.stop()) }()
+	tenants := newTenants(func(ctx context.Context, before *directory) (*directory, error) {
+		return readDirectory(ctx, configuration.source, before)
+	}, env.Log)
 	metrics.watchTenants(tenants.age)
 	publisher := newPublisher(client, tenants, env.Clock, metrics)
 	env.Health.WatchKafka(client)
@@ -34,11 +37,9 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func(stop func() error) { err = errors.Join(err, stop()) }(audit.PublishRefusals(ctx, client, grpc.Authorizer().Refusals(), env))
-	unfollow, err := followKeys(context.WithoutCancel(ctx), cfg, env, grpc.Authorizer())
-	if err != nil {
+	if err := configuration.keys(env.Name, grpc.Authorizer()); err != nil {
 		return errors.Join(err, grpc.Close())
 	}
-	defer func() { err = errors.Join(err, unfollow()) }()
 	limits, err := newLimiter(cfg.Limits, max(cfg.GRPC.MaxMessageBytes, int(cfg.HTTP.MaxBodyBytes)), env.Clock, env.Metrics)
 	if err != nil {
 		return errors.Join(err, grpc.Close())

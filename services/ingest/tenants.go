@@ -9,12 +9,10 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/event/schema"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 const (
@@ -25,7 +23,7 @@ const (
 	tenantsRetry = time.Second
 	// tenantsPause is between two readings at least, however many events name tenants that are not known.
 	tenantsPause = 100 * time.Millisecond
-	// tenantsPatience bounds the wait for each part of a reading, and so what an event waits while configuration is away.
+	// tenantsPatience bounds a reading, and so what an event waits while configuration is away.
 	tenantsPatience = time.Second
 )
 
@@ -34,6 +32,7 @@ const (
 // does not answer, events of any tenant are accepted, since the counters know what a tenant is to them; an event of a type that
 // is not known has no queue, and is turned away as TYPE_UNVERIFIED.
 type tenants struct {
+	// list may bring what replicas have kept together with an error: configuration itself did not answer then.
 	list func(ctx context.Context, before *directory) (*directory, error)
 	log  *zap.Logger
 	// known is the last reading, nil before the first.
@@ -56,19 +55,6 @@ type reading struct {
 
 func newTenants(list func(ctx context.Context, before *directory) (*directory, error), log *zap.Logger) *tenants {
 	return &tenants{list: list, log: log, wanted: make(chan struct{}, 1), answers: true}
-}
-
-// openTenants reads from the configuration service; stop gives the connection back.
-func openTenants(cfg configclient.Config, log *zap.Logger) (t *tenants, stop func() error, err error) {
-	conn, err := cfg.Dial()
-	if err != nil {
-		return nil, nil, fmt.Errorf("read tenants: %w", err)
-	}
-	client := configv1.NewConfigWatchServiceClient(conn)
-	return newTenants(func(ctx context.Context, before *directory) (*directory, error) {
-		return readDirectory(ctx, client, before)
-	},
-		log), conn.Close, nil
 }
 
 // run reads until ctx ends: at times, and when an event waits.
@@ -121,12 +107,14 @@ func (t *tenants) once(ctx context.Context) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	first := before == nil
+	if all != nil {
+		t.known.Store(all)
+	}
 	switch {
 	case err == nil:
 		if first || !t.answers {
 			t.log.Info("tenants read", zap.Int("tenants", len(all.tenants)))
 		}
-		t.known.Store(all)
 		t.read = time.Now()
 	case first || t.answers:
 		t.log.Warn("tenants not read, events of any tenant are accepted", zap.Error(err))

@@ -40,8 +40,8 @@ func (s *configured) Snapshot(req *configv1.SnapshotRequest, parts grpc.ServerSt
 		return errors.New("away")
 	}
 	head := &configv1.Snapshot{Revision: now.GetRevision(), History: now.GetHistory()}
-	if known := req.GetKnown(); known.GetRevision() == now.GetRevision() && known.GetHistory() == now.GetHistory() {
-		return parts.Send(&configv1.SnapshotResponse{Snapshot: head, Unchanged: true})
+	if since := req.GetSince(); since.GetRevision() == now.GetRevision() && since.GetHistory() == now.GetHistory() {
+		return parts.Send(&configv1.SnapshotResponse{Snapshot: head, Since: since})
 	}
 	for _, t := range now.GetTenants() {
 		if err := parts.Send(&configv1.SnapshotResponse{Snapshot: &configv1.Snapshot{Revision: head.GetRevision(), History: head.GetHistory(), Tenants: []*configv1.Tenant{t}}}); err != nil {

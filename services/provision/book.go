@@ -94,7 +94,7 @@ func (d *directory) take(s *configclient.Snapshot) {
 	b := &book{snapshot: s, handlers: map[string]*handler{}, chains: map[chainKey][]*chain.Handler{}, arrived: map[chainKey][]arrived.Handler{}}
 	b.declare(s, before)
 	identities := map[outbound.Key]bool{}
-	for _, t := range s.Targets(hook.Kind) {
+	for t := range s.Targets(hook.Kind) {
 		h := d.handler(t, b, before)
 		b.handlers[t.Name] = h
 		if h.receiver != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/delivery/service"
+	"github.com/tollgate/tollgate/pkg/hook"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -22,7 +23,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error { return serve(ctx, cfg, f, asking, metrics) })
+	return frame.Run(ctx, cfg.Config, env, service.Needs(hook.Kind), func(ctx context.Context, f *frame.Frame) error { return serve(ctx, cfg, f, asking, metrics) })
 }
 
 // maxGrants is how many handlers' access tokens are kept.

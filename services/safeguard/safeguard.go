@@ -22,7 +22,8 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error {
+	needs := configclient.Needs{Lists: []string{"tenants", "classes_of_service"}}
+	return frame.Run(ctx, cfg.Config, env, needs, func(ctx context.Context, f *frame.Frame) error {
 		return serve(ctx, cfg, f, metrics)
 	})
 }

@@ -18,8 +18,8 @@ import (
 // Book is what planning reads of one revision of the configuration. It is immutable and shared by all partitions.
 type Book struct {
 	Revision int64
+	snapshot *configclient.Snapshot
 	index    *rules.Index
-	targets  map[string]target  // by resource name
 	tenants  map[string]*tenant // by id
 	declared map[string]*declared
 	// known are all notifications, active or not.
@@ -49,18 +49,18 @@ type compiled struct {
 
 // NewBook compiles a snapshot. before is the book of another revision, or nil.
 func NewBook(s *configclient.Snapshot, before *Book) *Book {
-	notifications := slices.DeleteFunc(slices.Clone(s.Message().GetNotifications()), func(n *configv1.Notification) bool {
+	notifications := slices.DeleteFunc(slices.Clone(s.Notifications()), func(n *configv1.Notification) bool {
 		return !n.GetActive() && !rules.HasState(n)
 	})
 	b := &Book{
 		Revision: s.Revision,
-		targets:  map[string]target{},
+		snapshot: s,
 		tenants:  make(map[string]*tenant, len(s.Tenants())),
 		declared: map[string]*declared{},
 		compiled: make(map[string]compiled, len(notifications)),
-		known:    make(map[notificationKey]*configv1.Notification, len(s.Message().GetNotifications())),
+		known:    make(map[notificationKey]*configv1.Notification, len(s.Notifications())),
 	}
-	for _, n := range s.Message().GetNotifications() {
+	for _, n := range s.Notifications() {
 		tenant, code := channel.SplitName(n.GetName(), "notifications")
 		b.known[notificationKey{tenant, code}] = n
 	}
@@ -69,11 +69,6 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 		if types := s.EventTypes(t.ID); len(types) > 0 {
 			b.declared[t.ID] = declare(types, before.declaredBy(t.ID))
 			b.unreadable = append(b.unreadable, b.declared[t.ID].unreadable...)
-		}
-	}
-	for _, k := range table.Channels.Kinds() {
-		for _, t := range s.Targets(k) {
-			b.targets[t.Name] = target{Planning: t.Value.Planning(), name: t.Name}
 		}
 	}
 	var usable []*rules.Rule
@@ -120,6 +115,15 @@ func (b *Book) compileAll(notifications []*configv1.Notification, before *Book) 
 	}
 	workers.Wait()
 	return all
+}
+
+// target finds a target by its resource name.
+func (b *Book) target(name string) (target, bool) {
+	t, ok := b.snapshot.Target(name)
+	if !ok {
+		return target{}, false
+	}
+	return target{Planning: t.Value.Planning(), name: t.Name}, true
 }
 
 func (b *Book) declaredBy(tenant string) *declared {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 )
@@ -16,6 +17,15 @@ func compileBooks(ctx context.Context, source *configclient.Source, clock func()
 		m.compiled(made.active, len(made.unreadable), clock().Sub(begin))
 		return made
 	})
+}
+
+// needs are what a book is made of.
+func needs() configclient.Needs {
+	all := []string{"tenants", "notifications", "users", "event_types"}
+	for _, k := range table.Channels.Kinds() {
+		all = append(all, configclient.ListFor(k.New()))
+	}
+	return configclient.Needs{Lists: all, Planned: true}
 }
 
 // IncidentNotification is of a notification that this binary can't compile: it is inactive until it is corrected.

@@ -129,7 +129,7 @@ func (f *evaluation) target(action *rules.Plan, e *event.Event) (target, bool) {
 	if own, ok := action.Published(); ok {
 		return target{Planning: own.Planning(), name: own.Target()}, true
 	}
-	to, ok := f.book.targets[f.book.targetOf(action, e.Tenant)]
+	to, ok := f.book.target(f.book.targetOf(action, e.Tenant))
 	if !ok || to.Draft {
 		return target{}, false
 	}

@@ -85,7 +85,7 @@ func (f *evaluation) targetFor(action *rules.Plan, tenant string) (to target, pr
 		return to, problem
 	}
 	name := f.book.targetOf(action, tenant)
-	to, ok := f.book.targets[name]
+	to, ok := f.book.target(name)
 	switch {
 	case name == "":
 		problem = "the action names no " + action.Channel.Target.Name + ", and the tenant has no default"

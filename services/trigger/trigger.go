@@ -33,7 +33,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error { return plan(ctx, cfg, f, metrics) })
+	return frame.Run(ctx, cfg.Config, env, needs(), func(ctx context.Context, f *frame.Frame) error { return plan(ctx, cfg, f, metrics) })
 }
 
 func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) error {

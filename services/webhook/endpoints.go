@@ -21,7 +21,9 @@ import (
 // endpoint is one as requests need it; made once for each revision that changed it.
 type endpoint struct {
 	receiver.Receiver
-	print uint64
+	// tenant is the one that it was made for.
+	tenant *configclient.Tenant
+	print  uint64
 	// answers bounds what is kept of responses; it is the same over all revisions.
 	answers  *answers
 	schedule *schedule.Schedule
@@ -55,7 +57,7 @@ func newEndpoint(t *configclient.Target, s *configclient.Snapshot, denied []neti
 // repeated, since the next revision may mend it.
 func prepare(e *webhook.Endpoint, tenant *configclient.Tenant, denied []netip.Prefix) *endpoint {
 	out := &endpoint{
-		Receiver: receiver.New(e, tenant.Outbound, denied), answers: &answers{}, schedule: service.Schedule(e.Schedule),
+		Receiver: receiver.New(e, tenant.Outbound, denied), tenant: tenant, answers: &answers{}, schedule: service.Schedule(e.Schedule),
 	}
 	out.print = fingerprint(e, tenant)
 	return out
@@ -65,7 +67,11 @@ func prepare(e *webhook.Endpoint, tenant *configclient.Tenant, denied []netip.Pr
 // resource anew, and its partitions have work only with those that changed.
 func (e *endpoint) isOf(t *configclient.Target, s *configclient.Snapshot) bool {
 	tenant, ok := s.Tenant(e.Tenant)
-	return ok && e.Broken == nil && t.Unreadable == nil && reflect.DeepEqual(e.Endpoint, t.Value) && reflect.DeepEqual(e.Policy, tenant.Outbound)
+	if !ok || e.Broken != nil || t.Unreadable != nil {
+		return false
+	}
+	of, _ := t.Value.(*webhook.Endpoint)
+	return (e.Endpoint == of || reflect.DeepEqual(e.Endpoint, of)) && (e.tenant == tenant || reflect.DeepEqual(e.Policy, tenant.Outbound))
 }
 
 // fingerprint is over all that may turn a failure into a success.

@@ -57,9 +57,11 @@ type Frame struct {
 	Following context.Context
 }
 
-// Run opens the frame, in order, and calls run. When run returns, everything is closed in reverse order: records that
+// Run opens the frame, in order, and calls run. needs are what the service reads of the configuration. When run returns, everything is closed in reverse order: records that
 // the producer holds reach Kafka first. It returns nil where ctx ends before Redis answers.
-func Run(ctx context.Context, cfg Config, env daemon.Env, run func(ctx context.Context, f *Frame) error) (err error) {
+func Run(
+	ctx context.Context, cfg Config, env daemon.Env, needs configclient.Needs, run func(ctx context.Context, f *Frame) error,
+) (err error) {
 	f := &Frame{Env: env}
 	closing := func(end func() error) { err = errors.Join(err, end()) }
 	if f.Client, err = stream.Open(cfg.Kafka, env.Log, env.Metrics); err != nil {
@@ -82,7 +84,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env, run func(ctx context.C
 	// A partition may read a revision until it is released, after ctx has ended.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
 	defer unfollow()
-	if f.Source, err = configclient.Open(following, cfg.Configuration, env, store); err != nil {
+	if f.Source, err = configclient.Open(following, cfg.Configuration, env, store, needs); err != nil {
 		return err
 	}
 	f.Following = following

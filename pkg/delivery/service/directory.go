@@ -112,7 +112,7 @@ func (d *Directory[T]) take(s *configclient.Snapshot) {
 	targets := &delivery.Targets{Revision: s.Revision, ByName: map[string]delivery.Target{}, Disabled: map[string]bool{}}
 	var all []T
 	changed := []string{}
-	for _, t := range s.Targets(d.kind) {
+	for t := range s.Targets(d.kind) {
 		var was T
 		if before != nil {
 			was, _ = before.ByName[t.Name].(T)
@@ -143,6 +143,11 @@ func (d *Directory[T]) take(s *configclient.Snapshot) {
 	d.changed = make(chan struct{})
 	d.mu.Unlock()
 	d.taken(all)
+}
+
+// Needs are what a service reads of the configuration that sends to targets of a kind.
+func Needs(k *channel.Kind) configclient.Needs {
+	return configclient.Needs{Lists: []string{"tenants", configclient.ListFor(k.New())}, Sealed: true}
 }
 
 // Schedule is when a target may be sent to; nil for always.

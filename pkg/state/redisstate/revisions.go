@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -12,75 +13,178 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-// The configuration of a revision stands beside the state that refers to it, so that a partition can be opened while the
-// configuration service is away:
+// Revisions of the configuration stand beside the state that refers to them, so that a service works while the configuration
+// service is away. A space is one service's. A revision is a list of parts, which revisions share: each part is named by an address
+// that its content yields.
 //
-// 	<prefix>:revision:<history>:<number>   a revision
-// 	<prefix>:revisions                     the names of those, by number
-// 	<prefix>:revisions:named               by which one each partition of each domain is folded
-// 	<prefix>:revisions:seen                the highest number of each history that services work by
-// 	<prefix>:access:<service>              who may call a service, encrypted, with the revision it is of
+// 	{<prefix>:config:<space>}:heads   what is written of each revision, <history>:<number>
+// 	{<prefix>:config:<space>}:lists   the addresses of its parts, one behind the other
+// 	{<prefix>:config:<space>}:parts   the parts by their addresses
+// 	{<prefix>:config:<space>}:order   the revisions, by number
+// 	{<prefix>:config:<space>}:going   those that nothing needs, by the second since then
+// 	{<prefix>:config:<space>}:named   by which one each partition of each domain is folded
+// 	<prefix>:revisions:seen           the highest number of each history that services work by
+// 	<prefix>:access:<service>         who may call a service, encrypted, with the revision it is of
+
+// addressSize is the length of each address.
+const addressSize = 32
 
 func revisionName(r state.Revision) string { return fmt.Sprintf("%016x:%d", r.History, r.Number) }
 
-func (s *Store) revisionKey(name string) string { return s.prefix + ":revision:" + name }
-func (s *Store) revisionsKey() string           { return s.prefix + ":revisions" }
-func (s *Store) namedKey() string               { return s.prefix + ":revisions:named" }
-func (s *Store) seenKey() string                { return s.prefix + ":revisions:seen" }
+func revisionOf(name string) (r state.Revision, err error) {
+	history, number, _ := strings.Cut(name, ":")
+	if r.History, err = strconv.ParseUint(history, 16, 64); err != nil {
+		return r, fmt.Errorf("read the name of a revision: %w", err)
+	}
+	if r.Number, err = strconv.ParseInt(number, 10, 64); err != nil {
+		return r, fmt.Errorf("read the name of a revision: %w", err)
+	}
+	return r, nil
+}
 
-// GetRevision reads a revision, nil where it is not there.
-func (s *Store) GetRevision(ctx context.Context, r state.Revision) ([]byte, error) {
-	b, err := s.redis.Get(ctx, s.revisionKey(revisionName(r))).Bytes()
+// spaceKeys are all keys of a space, in the order in which the scripts have them.
+func (s *Store) spaceKeys(space string) []string {
+	tag := "{" + s.prefix + ":config:" + space + "}"
+	return []string{tag + ":heads", tag + ":lists", tag + ":parts", tag + ":order", tag + ":going", tag + ":named"}
+}
+
+func (s *Store) headsKey(space string) string { return s.spaceKeys(space)[0] }
+func (s *Store) listsKey(space string) string { return s.spaceKeys(space)[1] }
+func (s *Store) partsKey(space string) string { return s.spaceKeys(space)[2] }
+func (s *Store) orderKey(space string) string { return s.spaceKeys(space)[3] }
+func (s *Store) namedKey(space string) string { return s.spaceKeys(space)[5] }
+func (s *Store) seenKey() string              { return s.prefix + ":revisions:seen" }
+
+// GetRevision reads a revision; head is nil where it is not there.
+func (s *Store) GetRevision(ctx context.Context, space string, r state.Revision) (head []byte, addresses []string, err error) {
+	name := revisionName(r)
+	head, err = s.redis.HGet(ctx, s.headsKey(space), name).Bytes()
 	if errors.Is(err, redis.Nil) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read revision %s: %w", r, err)
+		return nil, nil, fmt.Errorf("read revision %s: %w", r, err)
 	}
-	return b, nil
+	list, err := s.redis.HGet(ctx, s.listsKey(space), name).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read revision %s: %w", r, err)
+	}
+	for ; len(list) >= addressSize; list = list[addressSize:] {
+		addresses = append(addresses, list[:addressSize])
+	}
+	return head, addresses, nil
 }
 
-// PutRevision keeps a revision until it is swept.
-func (s *Store) PutRevision(ctx context.Context, r state.Revision, b []byte) error {
-	name := revisionName(r)
-	if err := s.redis.Set(ctx, s.revisionKey(name), b, 0).Err(); err != nil {
-		return fmt.Errorf("keep revision %s: %w", r, err)
+// NewestRevision is the one with the highest number; number 0 where there is none.
+func (s *Store) NewestRevision(ctx context.Context, space string) (state.Revision, error) {
+	names, err := s.redis.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.orderKey(space), Start: 0, Stop: 0, Rev: true}).Result()
+	if err != nil {
+		return state.Revision{}, fmt.Errorf("find the newest revision: %w", err)
 	}
-	return s.list(ctx, r, name)
+	if len(names) == 0 {
+		return state.Revision{}, nil
+	}
+	return revisionOf(names[0])
 }
 
-// list makes a revision known to sweeps.
-func (s *Store) list(ctx context.Context, r state.Revision, name string) error {
-	if err := s.redis.ZAdd(ctx, s.revisionsKey(), redis.Z{Score: float64(r.Number), Member: name}).Err(); err != nil {
-		return fmt.Errorf("list revision %s: %w", r, err)
+// partsAtOnce bounds a command: a part may have some hundred kB.
+const partsAtOnce = 64
+
+// GetParts reads parts in the order of their addresses, nil for one that is not there.
+func (s *Store) GetParts(ctx context.Context, space string, addresses []string) ([][]byte, error) {
+	out := make([][]byte, 0, len(addresses))
+	for len(addresses) > 0 {
+		n := min(partsAtOnce, len(addresses))
+		got, err := s.redis.HMGet(ctx, s.partsKey(space), addresses[:n]...).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read parts of the configuration: %w", err)
+		}
+		for _, v := range got {
+			text, ok := v.(string)
+			if !ok {
+				out = append(out, nil)
+				continue
+			}
+			out = append(out, []byte(text))
+		}
+		addresses = addresses[n:]
+	}
+	return out, nil
+}
+
+// PutParts keeps parts that PutRevision missed. A sweep deletes those that no revision lists.
+func (s *Store) PutParts(ctx context.Context, space string, addresses []string, bodies [][]byte) error {
+	for len(addresses) > 0 {
+		n := min(partsAtOnce, len(addresses))
+		fields := make([]any, 0, 2*n)
+		for i := range n {
+			fields = append(fields, addresses[i], bodies[i])
+		}
+		if err := s.redis.HSet(ctx, s.partsKey(space), fields...).Err(); err != nil {
+			return fmt.Errorf("keep parts of the configuration: %w", err)
+		}
+		addresses, bodies = addresses[n:], bodies[n:]
 	}
 	return nil
 }
 
-// HoldRevision reports whether a revision is there, and stops it from going.
-func (s *Store) HoldRevision(ctx context.Context, r state.Revision) (bool, error) {
-	name := revisionName(r)
-	// Persist answers false of a key that is not going too.
-	if err := s.redis.Persist(ctx, s.revisionKey(name)).Err(); err != nil {
-		return false, fmt.Errorf("hold revision %s: %w", r, err)
+// put: ARGV are the name, the number, the head, the addresses. It answers which of them have no part, counted from 0, and then
+// has written nothing: so a revision that is listed is whole, whatever a sweep has deleted meanwhile.
+var putRevision = redis.NewScript(`
+local list, missing = ARGV[4], {}
+for i = 1, #list, 32 do
+  if redis.call('HEXISTS', KEYS[3], string.sub(list, i, i+31)) == 0 then missing[#missing+1] = (i-1) / 32 end
+end
+if #missing > 0 then return missing end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('HSET', KEYS[2], ARGV[1], list)
+redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
+redis.call('ZREM', KEYS[5], ARGV[1])
+return missing`)
+
+// PutRevision keeps a revision until it is swept. Where parts are missing it answers which, and keeps nothing: PutParts
+// comes first, and then this again.
+func (s *Store) PutRevision(ctx context.Context, space string, r state.Revision, head []byte, addresses []string) (missing []int, err error) {
+	got, err := putRevision.Run(ctx, s.redis, s.spaceKeys(space), revisionName(r), r.Number, head, strings.Join(addresses, "")).Int64Slice()
+	if err != nil {
+		return nil, fmt.Errorf("keep revision %s: %w", r, err)
 	}
-	n, err := s.redis.Exists(ctx, s.revisionKey(name)).Result()
+	for _, i := range got {
+		missing = append(missing, int(i))
+	}
+	return missing, nil
+}
+
+// hold: ARGV are the name and the number.
+var holdRevision = redis.NewScript(`
+local list = redis.call('HGET', KEYS[2], ARGV[1])
+if not list or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+for i = 1, #list, 32 do
+  if redis.call('HEXISTS', KEYS[3], string.sub(list, i, i+31)) == 0 then return 0 end
+end
+redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
+redis.call('ZREM', KEYS[5], ARGV[1])
+return 1`)
+
+// HoldRevision reports whether a revision is there, whole, and stops it from going.
+func (s *Store) HoldRevision(ctx context.Context, space string, r state.Revision) (bool, error) {
+	n, err := holdRevision.Run(ctx, s.redis, s.spaceKeys(space), revisionName(r), r.Number).Int()
 	if err != nil {
 		return false, fmt.Errorf("hold revision %s: %w", r, err)
 	}
-	if n == 0 {
-		return false, nil
-	}
-	return true, s.list(ctx, r, name)
+	return n == 1, nil
 }
 
 // NameRevisions notes by which revisions partitions are folded.
-func (s *Store) NameRevisions(ctx context.Context, named map[state.Partition]state.Revision) error {
+func (s *Store) NameRevisions(ctx context.Context, space string, named map[state.Partition]state.Revision) error {
 	fields := make([]string, 0, 2*len(named))
 	for p, r := range named {
 		fields = append(fields, fmt.Sprintf("%s/%d", p.Domain, p.Number), revisionName(r))
 	}
-	if err := s.redis.HSet(ctx, s.namedKey(), fields).Err(); err != nil {
+	if err := s.redis.HSet(ctx, s.namedKey(space), fields).Err(); err != nil {
 		return fmt.Errorf("name revisions: %w", err)
 	}
 	return nil
@@ -92,33 +196,37 @@ const (
 	goesAfter  = time.Minute
 )
 
+// sweep: ARGV are how many of the newest stay, and after how many seconds others go. Parts are deleted that no revision lists.
+var sweepRevisions = redis.NewScript(`
+local now, keep = tonumber(redis.call('TIME')[1]), {}
+for _, name in ipairs(redis.call('HVALS', KEYS[6])) do keep[name] = true end
+for _, name in ipairs(redis.call('ZREVRANGE', KEYS[4], ARGV[1], -1)) do
+  if not keep[name] then
+    redis.call('ZREM', KEYS[4], name)
+    redis.call('ZADD', KEYS[5], now, name)
+  end
+end
+local gone = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[2]))
+if #gone == 0 then return 0 end
+for _, name in ipairs(gone) do
+  redis.call('HDEL', KEYS[1], name)
+  redis.call('HDEL', KEYS[2], name)
+  redis.call('ZREM', KEYS[5], name)
+end
+local listed = {}
+for _, list in ipairs(redis.call('HVALS', KEYS[2])) do
+  for i = 1, #list, 32 do listed[string.sub(list, i, i+31)] = true end
+end
+for _, address in ipairs(redis.call('HKEYS', KEYS[3])) do
+  if not listed[address] then redis.call('HDEL', KEYS[3], address) end
+end
+return #gone`)
+
 // SweepRevisions deletes what no partition needs.
-func (s *Store) SweepRevisions(ctx context.Context) error {
-	names, err := s.redis.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.revisionsKey(), Start: newestKept, Stop: -1, Rev: true}).Result()
+func (s *Store) SweepRevisions(ctx context.Context, space string) error {
+	err := sweepRevisions.Run(ctx, s.redis, s.spaceKeys(space), newestKept, int(goesAfter.Seconds())).Err()
 	if err != nil {
 		return fmt.Errorf("sweep revisions: %w", err)
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	named, err := s.redis.HVals(ctx, s.namedKey()).Result()
-	if err != nil {
-		return fmt.Errorf("sweep revisions: %w", err)
-	}
-	keep := make(map[string]bool, len(named))
-	for _, name := range named {
-		keep[name] = true
-	}
-	for _, name := range names {
-		if keep[name] {
-			continue
-		}
-		if err := s.redis.Expire(ctx, s.revisionKey(name), goesAfter).Err(); err != nil {
-			return fmt.Errorf("sweep revision %s: %w", name, err)
-		}
-		if err := s.redis.ZRem(ctx, s.revisionsKey(), name).Err(); err != nil {
-			return fmt.Errorf("sweep revision %s: %w", name, err)
-		}
 	}
 	return nil
 }

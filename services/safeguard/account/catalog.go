@@ -2,7 +2,6 @@ package account
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/scope"
@@ -48,18 +47,9 @@ type scoped struct {
 
 // Compile makes a catalog of a snapshot; before is the catalog of another revision, or nil.
 func Compile(s *configclient.Snapshot, before *Catalog) *Catalog {
-	m := s.Message().GetClassesOfService()
-	c := &Catalog{Revision: s.Revision, classes: make(map[classKey]*Class, len(m)), tenants: map[string]*configclient.Tenant{}, scopes: map[string]scoped{}}
-	for _, stored := range m {
-		parts := strings.Split(stored.GetName(), "/") // tenants/{tenant}/classesOfService/{class}
-		if len(parts) != 4 {
-			continue
-		}
-		key := classKey{parts[1], parts[3]}
-		found, ok := s.Class(key.tenant, key.id)
-		if !ok {
-			continue
-		}
+	c := &Catalog{Revision: s.Revision, classes: map[classKey]*Class{}, tenants: map[string]*configclient.Tenant{}, scopes: map[string]scoped{}}
+	for _, found := range s.Classes() {
+		key := classKey{found.Tenant, found.ID}
 		made := &Class{}
 		for o := range spend.Option(spend.Options) {
 			if offered := found.Offer(o); offered != nil {

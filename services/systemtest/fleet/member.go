@@ -168,17 +168,31 @@ func (m *Member) fetch(ctx context.Context, path string) ([]byte, int, error) {
 var operator = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // PeakMemory is the most that a process of its own has had in memory at once, in bytes.
-func (m *Member) PeakMemory() (int64, error) {
+func (m *Member) PeakMemory() (int64, error) { return m.memory("VmHWM:") }
+
+// Memory is what a process of its own has in memory now, in bytes.
+func (m *Member) Memory() (int64, error) { return m.memory("VmRSS:") }
+
+func (m *Member) memory(line string) (int64, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid))
 	if err != nil {
 		return 0, fmt.Errorf("memory of %s: %w", m.Name, err)
 	}
-	_, text, _ := strings.Cut(string(content), "VmHWM:")
+	_, text, _ := strings.Cut(string(content), line)
 	var kib int64
 	if _, err := fmt.Sscan(text, &kib); err != nil {
 		return 0, fmt.Errorf("memory of %s: %w", m.Name, err)
 	}
 	return kib << 10, nil
+}
+
+// Heap is a profile of what the member has in memory after a collection, and of all that it has allocated.
+func (m *Member) Heap(ctx context.Context) ([]byte, error) {
+	body, status, err := m.fetch(ctx, "/debug/pprof/heap?gc=1")
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("heap of %s: status %d", m.Name, status)
+	}
+	return body, err
 }
 
 // Profile is where the member spends processor time, over a while.

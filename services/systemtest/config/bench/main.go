@@ -26,7 +26,10 @@ import (
 )
 
 // options of a whole benchmark.
-type options struct{ runs, tenants, notifications, endpoints, changes int }
+type options struct {
+	runs, tenants, notifications, endpoints, changes int
+	profiles                                         string
+}
 
 func main() {
 	var o options
@@ -35,6 +38,7 @@ func main() {
 	flag.IntVar(&o.notifications, "notifications", 10_000, "notifications of all tenants")
 	flag.IntVar(&o.endpoints, "endpoints", 100_000, "endpoints of all tenants")
 	flag.IntVar(&o.changes, "changes", 100, "changes that are measured")
+	flag.StringVar(&o.profiles, "profiles", "", "a `folder` for what each service has in memory and has allocated, after the load and after the changes")
 	flag.Parse()
 	if o.runs < 1 || o.tenants < 1 || o.notifications < o.tenants || o.endpoints < o.tenants || o.changes < 1 {
 		fmt.Fprintln(os.Stderr, "every number must be at least 1, and each tenant needs a notification and an endpoint")
@@ -196,6 +200,10 @@ func (b *bed) change(ctx context.Context) error {
 			return err
 		}
 	}
+	all := append(members[:2:2], b.config)
+	if err := errors.Join(b.resident("ready", all), b.profile(ctx, "ready", all)); err != nil {
+		return err
+	}
 	conn, err := b.fleet.Dial(b.config.Address("grpc"))
 	if err != nil {
 		return err
@@ -228,8 +236,9 @@ func (b *bed) change(ctx context.Context) error {
 	note := fmt.Sprintf("%s; %d changes of one notification, one after the other, from the call until its record is in each of 8 partitions; half of them within %.0f ms",
 		b.size(), b.changes, figure.Median(times))
 	return errors.Join(
+		b.resident("changed", all), b.profile(ctx, "changed", all),
 		b.print(figure.Figure{Name: "config.change_p99_ms", Value: figure.Round(p99), Unit: "ms", Goal: 1000, Better: "lower", Note: note}),
-		b.memory(append(members, b.config)),
+		b.memory(all),
 	)
 }
 
@@ -247,4 +256,37 @@ func (b *bed) memory(members []*fleet.Member) error {
 	f.Note = b.size() + "; the peak of the resident memory of the service that takes most, after the changes"
 	f.Value = figure.Round(f.Value)
 	return b.print(f)
+}
+
+// profile writes what each service has in memory and has allocated so far, where that is asked for.
+func (b *bed) profile(ctx context.Context, when string, members []*fleet.Member) error {
+	if b.profiles == "" {
+		return nil
+	}
+	for _, m := range members {
+		content, err := m.Heap(ctx)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(b.profiles, m.Name+"-"+when+".pb.gz"), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resident reports the memory of each service now and at its most.
+func (b *bed) resident(when string, members []*fleet.Member) error {
+	for _, m := range members {
+		now, err := m.Memory()
+		if err != nil {
+			return err
+		}
+		peak, err := m.PeakMemory()
+		if err != nil {
+			return err
+		}
+		fleet.Report("%s: %s has %.0f MB, at most %.0f MB", when, m.Name, float64(now)/1e6, float64(peak)/1e6)
+	}
+	return nil
 }

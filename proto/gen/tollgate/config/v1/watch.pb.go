@@ -82,12 +82,12 @@ type SnapshotRequest struct {
 	// Lists that are wanted, by the names of their fields, such as "api_keys"; all
 	// where it is empty.
 	Lists []string `protobuf:"bytes,3,rep,name=lists,proto3" json:"lists,omitempty"`
-	// What the caller has already: where that is the revision asked for, the answer
-	// has its number and no resources.
-	Known *Position `protobuf:"bytes,4,opt,name=known,proto3" json:"known,omitempty"`
 	// A revision whose lists the client has. Where it is known here, only what
-	// differs from it is sent.
-	Since         *Position `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// differs from it is sent: nothing, where it is the revision asked for.
+	Since *Position `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// Targets, such as endpoints, have no more than what planning reads: no
+	// address and no secret among it.
+	Planned       bool `protobuf:"varint,5,opt,name=planned,proto3" json:"planned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,13 +143,6 @@ func (x *SnapshotRequest) GetLists() []string {
 	return nil
 }
 
-func (x *SnapshotRequest) GetKnown() *Position {
-	if x != nil {
-		return x.Known
-	}
-	return nil
-}
-
 func (x *SnapshotRequest) GetSince() *Position {
 	if x != nil {
 		return x.Since
@@ -157,17 +150,22 @@ func (x *SnapshotRequest) GetSince() *Position {
 	return nil
 }
 
+func (x *SnapshotRequest) GetPlanned() bool {
+	if x != nil {
+		return x.Planned
+	}
+	return false
+}
+
 type SnapshotResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A part: its revision, histories and stands_in are those of the whole.
 	Snapshot *Snapshot `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	// It is the revision that the caller knows, and has no resources here.
-	Unchanged bool `protobuf:"varint,2,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	// Set where the parts hold only what differs from this revision: resources
 	// that are new in the lists, or other ones under their names.
-	Since *Position `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	Since *Position `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
 	// Names of resources that are in that revision, and not in this one.
-	Removed       []string `protobuf:"bytes,4,rep,name=removed,proto3" json:"removed,omitempty"`
+	Removed       []string `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -207,13 +205,6 @@ func (x *SnapshotResponse) GetSnapshot() *Snapshot {
 		return x.Snapshot
 	}
 	return nil
-}
-
-func (x *SnapshotResponse) GetUnchanged() bool {
-	if x != nil {
-		return x.Unchanged
-	}
-	return false
 }
 
 func (x *SnapshotResponse) GetSince() *Position {
@@ -640,18 +631,17 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a tollgate/config/v1/api_key.proto\x1a#tollgate/config/v1/event_type.proto\x1a\x1dtollgate/config/v1/hook.proto\x1a\"tollgate/config/v1/resources.proto\"@\n" +
 	"\bPosition\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\x06R\ahistory\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\xc5\x01\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xab\x01\n" +
 	"\x0fSnapshotRequest\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x18\n" +
 	"\ahistory\x18\x02 \x01(\x06R\ahistory\x12\x14\n" +
 	"\x05lists\x18\x03 \x03(\tR\x05lists\x122\n" +
-	"\x05known\x18\x04 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05known\x122\n" +
-	"\x05since\x18\x05 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05since\"\xb8\x01\n" +
+	"\x05since\x18\x04 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05since\x12\x18\n" +
+	"\aplanned\x18\x05 \x01(\bR\aplanned\"\x9a\x01\n" +
 	"\x10SnapshotResponse\x128\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\x12\x1c\n" +
-	"\tunchanged\x18\x02 \x01(\bR\tunchanged\x122\n" +
-	"\x05since\x18\x03 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05since\x12\x18\n" +
-	"\aremoved\x18\x04 \x03(\tR\aremoved\"\xad\x05\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\x122\n" +
+	"\x05since\x18\x02 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05since\x12\x18\n" +
+	"\aremoved\x18\x03 \x03(\tR\aremoved\"\xad\x05\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x124\n" +
@@ -724,34 +714,33 @@ var file_tollgate_config_v1_watch_proto_goTypes = []any{
 	(*ApiKey)(nil),                    // 16: tollgate.config.v1.ApiKey
 }
 var file_tollgate_config_v1_watch_proto_depIdxs = []int32{
-	0,  // 0: tollgate.config.v1.SnapshotRequest.known:type_name -> tollgate.config.v1.Position
-	0,  // 1: tollgate.config.v1.SnapshotRequest.since:type_name -> tollgate.config.v1.Position
-	3,  // 2: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
-	0,  // 3: tollgate.config.v1.SnapshotResponse.since:type_name -> tollgate.config.v1.Position
-	8,  // 4: tollgate.config.v1.Snapshot.tenants:type_name -> tollgate.config.v1.Tenant
-	9,  // 5: tollgate.config.v1.Snapshot.classes_of_service:type_name -> tollgate.config.v1.ClassOfService
-	10, // 6: tollgate.config.v1.Snapshot.notifications:type_name -> tollgate.config.v1.Notification
-	11, // 7: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
-	12, // 8: tollgate.config.v1.Snapshot.smtp_profiles:type_name -> tollgate.config.v1.SmtpProfile
-	13, // 9: tollgate.config.v1.Snapshot.users:type_name -> tollgate.config.v1.User
-	14, // 10: tollgate.config.v1.Snapshot.event_types:type_name -> tollgate.config.v1.EventType
-	15, // 11: tollgate.config.v1.Snapshot.hooks:type_name -> tollgate.config.v1.Hook
-	16, // 12: tollgate.config.v1.Snapshot.api_keys:type_name -> tollgate.config.v1.ApiKey
-	0,  // 13: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
-	0,  // 14: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
-	0,  // 15: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
-	0,  // 16: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
-	1,  // 17: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
-	4,  // 18: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
-	6,  // 19: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
-	2,  // 20: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
-	5,  // 21: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
-	7,  // 22: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
-	20, // [20:23] is the sub-list for method output_type
-	17, // [17:20] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	0,  // 0: tollgate.config.v1.SnapshotRequest.since:type_name -> tollgate.config.v1.Position
+	3,  // 1: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
+	0,  // 2: tollgate.config.v1.SnapshotResponse.since:type_name -> tollgate.config.v1.Position
+	8,  // 3: tollgate.config.v1.Snapshot.tenants:type_name -> tollgate.config.v1.Tenant
+	9,  // 4: tollgate.config.v1.Snapshot.classes_of_service:type_name -> tollgate.config.v1.ClassOfService
+	10, // 5: tollgate.config.v1.Snapshot.notifications:type_name -> tollgate.config.v1.Notification
+	11, // 6: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
+	12, // 7: tollgate.config.v1.Snapshot.smtp_profiles:type_name -> tollgate.config.v1.SmtpProfile
+	13, // 8: tollgate.config.v1.Snapshot.users:type_name -> tollgate.config.v1.User
+	14, // 9: tollgate.config.v1.Snapshot.event_types:type_name -> tollgate.config.v1.EventType
+	15, // 10: tollgate.config.v1.Snapshot.hooks:type_name -> tollgate.config.v1.Hook
+	16, // 11: tollgate.config.v1.Snapshot.api_keys:type_name -> tollgate.config.v1.ApiKey
+	0,  // 12: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
+	0,  // 13: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
+	0,  // 14: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
+	0,  // 15: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
+	1,  // 16: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
+	4,  // 17: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
+	6,  // 18: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
+	2,  // 19: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
+	5,  // 20: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
+	7,  // 21: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
+	19, // [19:22] is the sub-list for method output_type
+	16, // [16:19] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_watch_proto_init() }
