@@ -107,7 +107,11 @@ func (s *Source) hold(ctx context.Context, r state.Revision) (bool, error) {
 }
 
 func (s *Source) sweep(ctx context.Context) error {
+	return s.place().sweep(ctx)
+}
+
+func (p place) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	return s.store.SweepRevisions(ctx, s.space)
+	return p.store.SweepRevisions(ctx, p.space)
 }

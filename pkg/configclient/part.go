@@ -94,6 +94,9 @@ func (c *changes) apply(field protoreflect.FieldDescriptor, before *list, read f
 			continue
 		}
 		body, err := merged(field, was, changed, c.removed[b])
+		if set != nil {
+			set[b] = nil // of a whole revision it is as much as the revision
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/daemon"
@@ -255,5 +256,101 @@ func TestPut_WritesOnlyPartsThatTheStoreDoesNotHave(t *testing.T) {
 	}
 	if k.puts != 1 {
 		t.Errorf("a change of one resource wrote %d parts", k.puts)
+	}
+}
+
+// suppressing is a stream of suppressions.
+type suppressing struct {
+	grpc.ServerStreamingClient[configv1.WatchSuppressionsResponse]
+	ctx  context.Context
+	left chan *configv1.WatchSuppressionsResponse
+}
+
+func (s *suppressing) Recv() (*configv1.WatchSuppressionsResponse, error) {
+	select {
+	case next := <-s.left:
+		return next, nil
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	}
+}
+
+// suppressor is a service of which only suppressions are followed.
+type suppressor struct {
+	configv1.ConfigWatchServiceClient
+	away bool
+	left chan *configv1.WatchSuppressionsResponse
+}
+
+func (s *suppressor) Watch(context.Context, *configv1.WatchRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[configv1.WatchResponse], error) {
+	return nil, errAway
+}
+
+func (s *suppressor) WatchSuppressions(ctx context.Context, _ *configv1.WatchSuppressionsRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[configv1.WatchSuppressionsResponse], error) {
+	if s.away {
+		return nil, errAway
+	}
+	return &suppressing{ctx: ctx, left: s.left}, nil
+}
+
+func TestSuppressions_AreKnownAtAStartWithoutTheService(t *testing.T) {
+	start := func(t *testing.T, s *suppressor, k KeyStore, key string, f func(t *testing.T, p *Suppressions)) {
+		ctx, cancel := context.WithCancel(t.Context())
+		source, err := open(ctx, s, nothing{}, key, daemon.NewEnv("email", zap.NewNop()), k, Needs{Sealed: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := source.FollowSuppressions(ctx)
+		time.Sleep(2 * sealedEvery)
+		synctest.Wait()
+		f(t, p)
+		cancel()
+		if err := source.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	ready := func(p *Suppressions) bool {
+		select {
+		case <-p.Ready():
+			return true
+		default:
+			return false
+		}
+	}
+	for name, sent := range map[string][]*configv1.WatchSuppressionsResponse{
+		"none": {{Reset_: true, Complete: true}},
+		"some": {
+			{Reset_: true, Added: []string{"tenants/a/suppressions/x", "tenants/a/suppressions/y"}, Position: &configv1.Position{History: 7, Revision: 3}, Complete: true},
+			{Added: []string{"tenants/a/suppressions/z"}, Removed: []string{"tenants/a/suppressions/y"}, Position: &configv1.Position{History: 7, Revision: 5}, Complete: true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeys()
+				s := &suppressor{left: make(chan *configv1.WatchSuppressionsResponse, 9)}
+				start(t, s, k, "service-key", func(t *testing.T, p *Suppressions) {
+					for _, part := range sent {
+						s.left <- part
+						time.Sleep(2 * sealedEvery)
+						synctest.Wait()
+					}
+					if !ready(p) {
+						t.Fatal("not ready")
+					}
+				})
+				s.away = true
+				start(t, s, k, "service-key", func(t *testing.T, p *Suppressions) {
+					some := name == "some"
+					if !ready(p) || p.Has("tenants/a/suppressions/x") != some || p.Has("tenants/a/suppressions/z") != some || p.Has("tenants/a/suppressions/y") {
+						t.Errorf("ready: %t, %t %t %t", ready(p), p.Has("tenants/a/suppressions/x"), p.Has("tenants/a/suppressions/z"), p.Has("tenants/a/suppressions/y"))
+					}
+				})
+				start(t, s, k, "other-key", func(t *testing.T, p *Suppressions) {
+					if ready(p) {
+						t.Error("a list that another wrote is followed")
+					}
+				})
+			})
+		})
 	}
 }

@@ -155,10 +155,16 @@ func (s *Snapshot) Targets(k *channel.Kind) iter.Seq[*Target] {
 	}
 }
 
+// SameTargets reports whether another snapshot has the same targets of a kind, and the same tenants.
+func (s *Snapshot) SameTargets(k *channel.Kind, as *Snapshot) bool {
+	tenants := (&configv1.Tenant{}).ProtoReflect().Descriptor().FullName()
+	return as != nil && s.lists[listOfKind(k)] == as.lists[listOfKind(k)] && s.lists[tenants] == as.lists[tenants]
+}
+
 // Unreadable are the resources that this binary can't read, list by list, sorted by name.
 func (s *Snapshot) Unreadable() []Unreadable { return s.unreadable }
 
-// size is how many resources there are of each list.
+// targetsOf is how many targets of a kind there are.
 func (s *Snapshot) targetsOf(k *channel.Kind) (n int) {
 	for _, p := range s.lists[listOfKind(k)].parts() {
 		n += len(p.targets)

@@ -41,23 +41,49 @@ func (s *Snapshot) addresses() (all []string, parts []*part) {
 
 // put stores a revision, with those of its parts that the store does not have.
 func (s *Source) put(ctx context.Context, found *Snapshot) error {
-	r := state.Revision{History: found.History, Number: found.Revision}
-	ctx, cancel := context.WithTimeout(ctx, putTimeout)
-	defer cancel()
 	content, err := proto.MarshalOptions{Deterministic: true}.Marshal(&configv1.Snapshot{
 		Revision: found.Revision, History: found.History, ApplyRevision: found.ApplyRevision, StandsIn: found.standsIn,
 	})
 	if err != nil {
-		return fmt.Errorf("encode revision %s: %w", r, err)
+		return fmt.Errorf("encode revision %d: %w", found.Revision, err)
 	}
 	addresses, parts := found.addresses()
+	return s.place().put(ctx, state.Revision{History: found.History, Number: found.Revision}, content, addresses, func(i int) []byte { return parts[i].body })
+}
+
+func (s *Source) place() place { return place{s.store, s.space, s.seal} }
+
+// place is a space of the store; seal is nil where what is there is not sealed.
+type place struct {
+	store KeyStore
+	space string
+	seal  *seal
+}
+
+// bound is what something sealed belongs to.
+func (p place) bound(addresses []string) []byte {
+	return append([]byte{storedFormat}, p.space+"\x00"+strings.Join(addresses, "")...)
+}
+
+// address of a part.
+func (p place) address(body []byte) string {
+	if p.seal != nil {
+		return p.seal.address(body)
+	}
+	return plainAddress(body)
+}
+
+// put stores a revision; body answers the parts that the store asks for, nil where the revision is not in memory any more.
+func (p place) put(ctx context.Context, r state.Revision, content []byte, addresses []string, body func(int) []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
 	head := append([]byte{storedFormat}, content...)
-	if s.seal != nil {
-		head = s.seal.close([]byte{storedFormat}, content, s.bound(addresses))
+	if p.seal != nil {
+		head = p.seal.close([]byte{storedFormat}, content, p.bound(addresses))
 	}
 	// A sweep of another process may delete parts that no revision lists yet.
 	for range 5 {
-		missing, err := s.store.PutRevision(ctx, s.space, r, head, addresses)
+		missing, err := p.store.PutRevision(ctx, p.space, r, head, addresses)
 		if err != nil {
 			return err
 		}
@@ -67,15 +93,18 @@ func (s *Source) put(ctx context.Context, found *Snapshot) error {
 		for some := range slices.Chunk(missing, partsAtOnce) {
 			names, bodies := make([]string, len(some)), make([][]byte, len(some))
 			for i, n := range some {
-				if n < 0 || n >= len(parts) {
-					return fmt.Errorf("keep revision %s: the store asks for part %d of %d", r, n, len(parts))
+				if n < 0 || n >= len(addresses) {
+					return fmt.Errorf("keep revision %s: the store asks for part %d of %d", r, n, len(addresses))
 				}
-				names[i], bodies[i] = addresses[n], parts[n].body
-				if s.seal != nil {
-					bodies[i] = s.seal.close(nil, parts[n].body, s.bound(names[i:i+1]))
+				names[i], bodies[i] = addresses[n], body(n)
+				if bodies[i] == nil {
+					return fmt.Errorf("keep revision %s: it was replaced", r)
+				}
+				if p.seal != nil {
+					bodies[i] = p.seal.close(nil, bodies[i], p.bound(names[i:i+1]))
 				}
 			}
-			if err := s.store.PutParts(ctx, s.space, names, bodies); err != nil {
+			if err := p.store.PutParts(ctx, p.space, names, bodies); err != nil {
 				return err
 			}
 		}
@@ -83,9 +112,48 @@ func (s *Source) put(ctx context.Context, found *Snapshot) error {
 	return fmt.Errorf("keep revision %s: parts of it are deleted as often as they are written", r)
 }
 
-// bound is what something sealed belongs to.
-func (s *Source) bound(addresses []string) []byte {
-	return []byte(string(rune(storedFormat)) + s.space + "\x00" + strings.Join(addresses, ""))
+// get reads the head of a revision; content is nil where there is none that this binary can read.
+func (p place) get(ctx context.Context, r state.Revision) (content []byte, addresses []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	head, addresses, err := p.store.GetRevision(ctx, p.space, r)
+	if err != nil || len(head) == 0 || head[0] != storedFormat {
+		return nil, nil, err
+	}
+	content = head[1:]
+	if p.seal != nil {
+		if content, err = p.seal.open(content, p.bound(addresses)); err != nil {
+			return nil, nil, errRefused
+		}
+	}
+	if content == nil {
+		content = []byte{} // it is there, and has no field that is set
+	}
+	return content, addresses, nil
+}
+
+// parts gives each part of some addresses to take; whole is false where one is not there: its revision goes at this moment.
+func (p place) parts(ctx context.Context, addresses []string, take func(address string, body []byte) error) (whole bool, err error) {
+	for some := range slices.Chunk(addresses, partsAtOnce) {
+		bodies, err := p.store.GetParts(ctx, p.space, some)
+		if err != nil {
+			return false, err
+		}
+		for i, body := range bodies {
+			if body == nil {
+				return false, nil
+			}
+			if p.seal != nil {
+				if body, err = p.seal.open(body, p.bound(some[i:i+1])); err != nil {
+					return false, errRefused
+				}
+			}
+			if p.address(body) != some[i] || take(some[i], body) != nil {
+				return false, errRefused
+			}
+		}
+	}
+	return true, nil
 }
 
 // stored reads a revision from the store; nil where that has none, or one that this binary can't read. Parts that are in memory are
@@ -114,54 +182,26 @@ func (s *Source) stored(ctx context.Context, r state.Revision) (*Snapshot, error
 }
 
 func (s *Source) assemble(ctx context.Context, r state.Revision) (*Snapshot, error) {
-	asking, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	head, addresses, err := s.store.GetRevision(asking, s.space, r)
-	if err != nil || len(head) == 0 || head[0] != storedFormat {
+	content, addresses, err := s.place().get(ctx, r)
+	if err != nil || content == nil {
 		return nil, err
-	}
-	content := head[1:]
-	if s.seal != nil {
-		if content, err = s.seal.open(content, s.bound(addresses)); err != nil {
-			return nil, errRefused
-		}
 	}
 	m := &configv1.Snapshot{}
 	if err := proto.Unmarshal(content, m); err != nil || m.GetRevision() != r.Number || m.GetHistory() != r.History {
 		return nil, errRefused
 	}
 	at := s.partsAtHand()
-	var unknown []string
-	for _, a := range addresses {
-		if at[a] == nil {
-			unknown = append(unknown, a)
-		}
-	}
-	for some := range slices.Chunk(unknown, partsAtOnce) {
-		bodies, err := s.store.GetParts(ctx, s.space, some)
-		if err != nil {
-			return nil, err
-		}
-		for i, body := range bodies {
-			if body == nil {
-				return nil, nil // it goes at this moment
-			}
-			if s.seal != nil {
-				if body, err = s.seal.open(body, s.bound(some[i:i+1])); err != nil {
-					return nil, errRefused
-				}
-			}
-			if s.form.address(body) != some[i] {
-				return nil, errRefused
-			}
-			if at[some[i]], err = s.form.read(body); err != nil {
-				return nil, errRefused
-			}
-		}
+	unknown := slices.DeleteFunc(slices.Clone(addresses), func(a string) bool { return at[a] != nil })
+	whole, err := s.place().parts(ctx, unknown, func(address string, body []byte) (err error) {
+		at[address], err = s.form.read(body)
+		return err
+	})
+	if err != nil || !whole {
+		return nil, err
 	}
 	found := newSnapshot(headOf(m))
 	for _, a := range addresses {
-		if err := found.place(at[a]); err != nil {
+		if err := found.insert(at[a]); err != nil {
 			return nil, errRefused
 		}
 	}
@@ -169,8 +209,8 @@ func (s *Source) assemble(ctx context.Context, r state.Revision) (*Snapshot, err
 	return found, nil
 }
 
-// place puts a part where it belongs.
-func (s *Snapshot) place(p *part) error {
+// insert puts a part where it belongs.
+func (s *Snapshot) insert(p *part) error {
 	kind, bucket, err := listOf(p.body)
 	if err != nil {
 		return err

@@ -21,13 +21,14 @@ type Suppressions struct {
 
 	mu sync.Mutex
 	// names are those in force; incoming replaces them once it is complete, nil while none is on its way.
-	names, incoming map[nameHash]struct{}
+	names, incoming *names
 	complete        bool // once
 	ready           chan struct{}
 	changed         chan struct{}
 	position        *configv1.Position
 	read            int64 // the revision of names
 	err             error // why they are not followed; nil while they are
+	unsaved         bool  // the store has an earlier list
 }
 
 // nameHash stands for a name: a million of them take some 40 MB.
@@ -38,14 +39,47 @@ func hashOf(name string) nameHash {
 	return nameHash(sum[:16])
 }
 
+// names are in buckets, by the first byte of their hashes: one is a part in the store.
+type names struct {
+	of [buckets]map[nameHash]struct{}
+	// address of each bucket in the store, empty where that is not known; n is how many names there are.
+	address [buckets]string
+	n       int
+}
+
+func (n *names) has(h nameHash) bool {
+	_, ok := n.of[h[0]][h]
+	return ok
+}
+
+func (n *names) set(h nameHash, in bool) {
+	if n.has(h) == in {
+		return
+	}
+	n.address[h[0]] = ""
+	if !in {
+		delete(n.of[h[0]], h)
+		n.n--
+		return
+	}
+	if n.of[h[0]] == nil {
+		n.of[h[0]] = map[nameHash]struct{}{}
+	}
+	n.of[h[0]][h] = struct{}{}
+	n.n++
+}
+
 // FollowSuppressions follows the suppressions until ctx ends; Close waits for that. What is known stays in force while
 // the configuration service is away. It needs a key of a service, and is called once.
 func (s *Source) FollowSuppressions(ctx context.Context) *Suppressions {
-	p := &Suppressions{source: s, names: map[nameHash]struct{}{}, ready: make(chan struct{}), changed: make(chan struct{}), err: errors.New("not connected yet")}
+	p := &Suppressions{source: s, names: &names{}, ready: make(chan struct{}), changed: make(chan struct{}), err: errors.New("not connected yet")}
 	s.health.Check("suppressions", p.check)
 	s.running.Go(func() {
 		reconnect(ctx, func() (bool, error) { return p.watch(ctx) }, p.lost)
 	})
+	if s.seal != nil {
+		s.running.Go(func() { p.keep(ctx) })
+	}
 	return p
 }
 
@@ -53,8 +87,7 @@ func (s *Source) FollowSuppressions(ctx context.Context) *Suppressions {
 func (p *Suppressions) Has(name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ok := p.names[hashOf(name)]
-	return ok
+	return p.names.has(hashOf(name))
 }
 
 // Includes reports whether Has counts a change of a revision.
@@ -130,26 +163,34 @@ func (p *Suppressions) take(part *configv1.WatchSuppressionsResponse) {
 	defer p.mu.Unlock()
 	p.err, p.position = nil, part.GetPosition()
 	if part.GetReset_() {
-		p.incoming = map[nameHash]struct{}{}
+		p.incoming = &names{}
 	}
 	into := p.names
 	if p.incoming != nil {
 		into = p.incoming
 	}
 	for _, name := range part.GetAdded() {
-		into[hashOf(name)] = struct{}{}
+		into.set(hashOf(name), true)
 	}
 	for _, name := range part.GetRemoved() {
-		delete(into, hashOf(name))
+		into.set(hashOf(name), false)
 	}
 	if !part.GetComplete() {
 		return
 	}
+	if p.read != p.position.GetRevision() || p.incoming != nil {
+		p.unsaved = true
+	}
 	p.read = p.position.GetRevision()
 	if p.incoming != nil {
 		p.names, p.incoming = p.incoming, nil
-		p.source.log.Info("suppressions read", zap.Int("number", len(p.names)))
+		p.source.log.Info("suppressions read", zap.Int("number", p.names.n))
 	}
+	p.announce()
+}
+
+// announce requires mu.
+func (p *Suppressions) announce() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 	if !p.complete {

@@ -23,7 +23,7 @@ func TestDecode_UsersAreOfTheirTenant(t *testing.T) {
 
 // A service that was restored sends all anew: until that is whole, what was known holds.
 func TestSuppressions_HoldUntilAResetIsComplete(t *testing.T) {
-	p := &Suppressions{source: &Source{log: zap.NewNop()}, names: map[nameHash]struct{}{}, ready: make(chan struct{}), changed: make(chan struct{})}
+	p := &Suppressions{source: &Source{log: zap.NewNop()}, names: &names{}, ready: make(chan struct{}), changed: make(chan struct{})}
 	is := func(when, want string) {
 		t.Helper()
 		var got []string

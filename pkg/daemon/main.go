@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"go.uber.org/zap"
@@ -27,12 +26,9 @@ const (
 // asks the process that runs with this configuration whether it is ready. SIGTERM and SIGINT start the stop; a second one
 // ends the process at once.
 func Main[C Configuration](name string, cfg C, run func(ctx context.Context, cfg C, env Env) error) {
-	// Services keep large, long-lived caches and produce small garbage fast: with Go's default of 100 the collector would
-	// scan the caches all the time. A process may take three times its live heap; GOGC and GOMEMLIMIT override this.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
-	}
-	os.Exit(start(UntilSignal(), name, os.Args[1:], os.Environ(), os.Stderr, cfg, run))
+	ctx := UntilSignal()
+	boundMemory(ctx)
+	os.Exit(start(ctx, name, os.Args[1:], os.Environ(), os.Stderr, cfg, run))
 }
 
 func start[C Configuration](

@@ -16,9 +16,6 @@ import (
 // Receiver is one as requests need it; made once for each revision that changed it.
 type Receiver struct {
 	*webhook.Endpoint
-	// Policy is that of its tenant, without what the operator denies all tenants.
-	Policy   outbound.Policy
-	URL      *url.URL
 	Identity outbound.Identity
 	// Broken is why nothing can be sent; nil where something can.
 	Broken error
@@ -28,11 +25,11 @@ type Receiver struct {
 
 // New makes an endpoint ready for requests, under the policy of its tenant and beside the networks that the operator denies.
 func New(e *webhook.Endpoint, policy outbound.Policy, denied []netip.Prefix) Receiver {
-	r := Receiver{Endpoint: e, Policy: policy}
+	r := Receiver{Endpoint: e}
 	within := policy
 	within.Denied = append(within.Denied[:len(within.Denied):len(within.Denied)], denied...)
 	var err error
-	if r.URL, err = url.Parse(e.URL); err != nil {
+	if _, err = url.Parse(e.URL); err != nil {
 		r.Broken = fmt.Errorf("the endpoint's URL can't be read: %w", withoutURL(err))
 	}
 	if r.credentials, err = credentialsOf(e); err != nil {
@@ -70,7 +67,11 @@ func (c *Client) Do(ctx context.Context, r *Receiver, req outbound.Request) Answ
 	if err != nil { // its certificates were read when it was made
 		return Answer{Result: outbound.Result{Class: outbound.ClassLocal, Err: err}}
 	}
-	req.URL, req.Timeout = r.URL, r.Timeout
+	// It is read at each request: of 100,000 endpoints few are sent to at once.
+	if req.URL, err = url.Parse(r.URL); err != nil {
+		return Answer{Result: outbound.Result{Class: outbound.ClassLocal, Err: withoutURL(err)}}
+	}
+	req.Timeout = r.Timeout
 	req.ConnectTimeout, req.TLSTimeout, req.ResponseTimeout = r.Phases.Connect, r.Phases.TLS, r.Phases.Response
 	if r.credentials.grant != nil {
 		return c.withToken(ctx, client, r, req)

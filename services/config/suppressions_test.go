@@ -147,7 +147,7 @@ func TestSuppressions_AreFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := daemon.NewEnv("sender", zap.NewNop())
-	source, err := configclient.Open(ctx, configclient.Config{Address: r.address, APIKeyFile: key}, env, nil)
+	source, err := configclient.Open(ctx, configclient.Config{Address: r.address, APIKeyFile: key}, env, nil, configclient.Needs{})
 	if err != nil {
 		t.Fatal(err)
 	}

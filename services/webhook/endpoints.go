@@ -71,7 +71,7 @@ func (e *endpoint) isOf(t *configclient.Target, s *configclient.Snapshot) bool {
 		return false
 	}
 	of, _ := t.Value.(*webhook.Endpoint)
-	return (e.Endpoint == of || reflect.DeepEqual(e.Endpoint, of)) && (e.tenant == tenant || reflect.DeepEqual(e.Policy, tenant.Outbound))
+	return (e.Endpoint == of || reflect.DeepEqual(e.Endpoint, of)) && (e.tenant == tenant || reflect.DeepEqual(e.tenant.Outbound, tenant.Outbound))
 }
 
 // fingerprint is over all that may turn a failure into a success.

@@ -109,6 +109,12 @@ func (d *Directory[T]) Follow(ctx context.Context) {
 
 func (d *Directory[T]) take(s *configclient.Snapshot) {
 	before, _ := d.Newest()
+	if before != nil && s.SameTargets(d.kind, d.Snapshot()) {
+		d.announce(s, &delivery.Targets{
+			Revision: s.Revision, ByName: before.ByName, Disabled: before.Disabled, Serial: before.Serial + 1, Since: before.Serial, Changed: []string{},
+		})
+		return
+	}
 	targets := &delivery.Targets{Revision: s.Revision, ByName: map[string]delivery.Target{}, Disabled: map[string]bool{}}
 	var all []T
 	changed := []string{}
@@ -136,13 +142,17 @@ func (d *Directory[T]) take(s *configclient.Snapshot) {
 		}
 		targets.Serial, targets.Since, targets.Changed = before.Serial+1, before.Serial, changed
 	}
+	d.announce(s, targets)
+	d.taken(all)
+}
+
+func (d *Directory[T]) announce(s *configclient.Snapshot, targets *delivery.Targets) {
 	d.snapshot.Store(s)
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.targets = targets
 	close(d.changed)
 	d.changed = make(chan struct{})
-	d.mu.Unlock()
-	d.taken(all)
 }
 
 // Needs are what a service reads of the configuration that sends to targets of a kind.
