@@ -37,11 +37,11 @@ const keysFormat = 1
 
 // keyFollower gives an authorizer the tenants' keys of the newest revision.
 type keyFollower struct {
-	source  *Source
-	service string
-	store   AccessStore
-	seal    *seal // nil without a key to encrypt with
-	replace func([]access.Key)
+	source     *Source
+	service    string
+	store      AccessStore
+	encryption *encryption // nil without a key to encrypt with
+	replace    func([]access.Key)
 
 	// at is what was read from the service, revision the number of what is in force, -1 while nothing is.
 	at       state.Revision
@@ -59,11 +59,11 @@ func (s *Source) FollowKeys(ctx context.Context, service string, store AccessSto
 		f.store = nil
 		s.log.Warn("tenants' API keys are not kept: without config they are not known at a start; that needs Redis and config.api_key_file")
 	} else {
-		sealed, err := newSeal(s.key, "tollgate tenants' keys of "+service)
+		encrypted, err := newEncryption(s.key, "tollgate tenants' keys of "+service)
 		if err != nil {
 			return err
 		}
-		f.seal = sealed
+		f.encryption = encrypted
 	}
 	s.running.Go(func() { f.run(ctx) })
 	return nil
@@ -166,7 +166,7 @@ func (f *keyFollower) save(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, keptTimeout)
 	defer cancel()
-	kept, err := f.store.PutAccess(ctx, f.service, f.unsaved.GetRevision(), f.seal.close([]byte{keysFormat}, content, f.bound()))
+	kept, err := f.store.PutAccess(ctx, f.service, f.unsaved.GetRevision(), f.encryption.encrypt([]byte{keysFormat}, content, f.bound()))
 	if err != nil {
 		return fmt.Errorf("keep tenants' keys of revision %d: %w", f.unsaved.GetRevision(), err)
 	}
@@ -192,7 +192,7 @@ func (f *keyFollower) recall(ctx context.Context) error {
 	if body[0] != keysFormat {
 		return errEncryptedElse
 	}
-	content, err := f.seal.open(body[1:], f.bound())
+	content, err := f.encryption.decrypt(body[1:], f.bound())
 	if err != nil {
 		return errEncryptedElse
 	}

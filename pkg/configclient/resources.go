@@ -28,7 +28,7 @@ var lists = func() map[protoreflect.FullName]protoreflect.FieldDescriptor {
 // allLists are all lists, sorted by the names of their messages.
 var allLists = slices.Sorted(maps.Keys(lists))
 
-// ordered are the lists in the order in which their unreadable resources are told.
+// ordered are the lists in the order in which their unreadable resources are listed.
 var ordered = func() []protoreflect.FullName {
 	var out []protoreflect.FullName
 	for _, m := range []proto.Message{

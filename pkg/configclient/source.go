@@ -37,15 +37,15 @@ const (
 
 // Source follows the configuration. Safe for many goroutines.
 type Source struct {
-	client configv1.ConfigWatchServiceClient
-	conn   io.Closer
-	key    string // that is sent
-	store  KeyStore
-	needs  Needs
-	form   form
-	space  string // in the store
-	seal   *seal  // nil where it is not sealed
-	// storeFailed: the store did not answer the last time; keepSealed alone uses it.
+	client     configv1.ConfigWatchServiceClient
+	conn       io.Closer
+	key        string // that is sent
+	store      KeyStore
+	needs      Needs
+	form       form
+	space      string      // in the store
+	encryption *encryption // nil where it is not encrypted
+	// storeFailed: the store did not answer the last time; keepKept alone uses it.
 	storeFailed bool
 	log         *zap.Logger
 	health      *daemon.Health
@@ -62,7 +62,7 @@ type Source struct {
 	read     int64 // the highest revision that was read, and
 	missing  []Unreadable
 	watchErr error // why the watch is not connected, nil while it is connected
-	// used is the newest that is worked by where the store is sealed, and unsaved is whether the store lacks it.
+	// used is the newest that is worked by where the store is encrypted, and unsaved is whether the store lacks it.
 	used     *Snapshot
 	unsaved  bool
 	storeErr error // why the store is refused
@@ -75,9 +75,9 @@ type Needs struct {
 	Lists []string
 	// Planned: of targets no more than planning reads.
 	Planned bool
-	// Sealed: whoever may read or write the store learns nothing and changes nothing. The newest revision is kept there for a
+	// Encrypted: whoever may read or write the store learns nothing and changes nothing. The newest revision is kept there for a
 	// start without the configuration service. Without it a Source is for Compile.
-	Sealed bool
+	Encrypted bool
 }
 
 // Open starts to follow the configuration service until ctx ends; Close waits for that. It does not wait for a
@@ -115,8 +115,8 @@ func open(
 	if store != nil {
 		s.form.address = plainAddress
 	}
-	if needs.Sealed {
-		if err := s.sealStore(); err != nil {
+	if needs.Encrypted {
+		if err := s.encryptStore(); err != nil {
 			return nil, err
 		}
 	}
@@ -124,8 +124,8 @@ func open(
 	s.health.Note("configuration", s.unreadable)
 	s.health.Note("configuration store", s.storeRefused)
 	s.running.Go(func() { s.follow(ctx) })
-	if s.seal != nil {
-		s.running.Go(func() { s.keepSealed(ctx) })
+	if s.encryption != nil {
+		s.running.Go(func() { s.keepKept(ctx) })
 	}
 	return s, nil
 }
@@ -180,8 +180,8 @@ func (s *Source) Changed() <-chan struct{} {
 	return s.changed
 }
 
-// At returns a revision of the followed history, 0 being the empty one, from memory or from the configuration service. A sealed
-// one is in the store by then, as far as that answers. On an error the caller waits and tries again; ErrNotReached where the service answered and
+// At returns a revision of the followed history, 0 being the empty one, from memory or from the configuration service. What is kept
+// encrypted is in the store by then, as far as that answers. On an error the caller waits and tries again; ErrNotReached where the service answered and
 // does not have it. Concurrent callers share one reading.
 func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 	if revision == 0 {
@@ -204,7 +204,7 @@ func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 				err = errMasked
 			}
 			if err == nil {
-				s.saveSealed(ctx, found)
+				s.saveKept(ctx, found)
 			}
 			s.mu.Lock()
 			delete(s.loading, r)

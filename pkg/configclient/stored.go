@@ -51,24 +51,24 @@ func (s *Source) put(ctx context.Context, found *Snapshot) error {
 	return s.place().put(ctx, state.Revision{History: found.History, Number: found.Revision}, content, addresses, func(i int) []byte { return parts[i].body })
 }
 
-func (s *Source) place() place { return place{s.store, s.space, s.seal} }
+func (s *Source) place() place { return place{s.store, s.space, s.encryption} }
 
-// place is a space of the store; seal is nil where what is there is not sealed.
+// place is a space of the store; encryption is nil where what is there is not encrypted.
 type place struct {
-	store KeyStore
-	space string
-	seal  *seal
+	store      KeyStore
+	space      string
+	encryption *encryption
 }
 
-// bound is what something sealed belongs to.
+// bound is what something encrypted belongs to.
 func (p place) bound(addresses []string) []byte {
 	return append([]byte{storedFormat}, p.space+"\x00"+strings.Join(addresses, "")...)
 }
 
 // address of a part.
 func (p place) address(body []byte) string {
-	if p.seal != nil {
-		return p.seal.address(body)
+	if p.encryption != nil {
+		return p.encryption.address(body)
 	}
 	return plainAddress(body)
 }
@@ -78,8 +78,8 @@ func (p place) put(ctx context.Context, r state.Revision, content []byte, addres
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	head := append([]byte{storedFormat}, content...)
-	if p.seal != nil {
-		head = p.seal.close([]byte{storedFormat}, content, p.bound(addresses))
+	if p.encryption != nil {
+		head = p.encryption.encrypt([]byte{storedFormat}, content, p.bound(addresses))
 	}
 	// A sweep of another process may delete parts that no revision lists yet.
 	for range 5 {
@@ -100,8 +100,8 @@ func (p place) put(ctx context.Context, r state.Revision, content []byte, addres
 				if bodies[i] == nil {
 					return fmt.Errorf("keep revision %s: it was replaced", r)
 				}
-				if p.seal != nil {
-					bodies[i] = p.seal.close(nil, bodies[i], p.bound(names[i:i+1]))
+				if p.encryption != nil {
+					bodies[i] = p.encryption.encrypt(nil, bodies[i], p.bound(names[i:i+1]))
 				}
 			}
 			if err := p.store.PutParts(ctx, p.space, names, bodies); err != nil {
@@ -121,8 +121,8 @@ func (p place) get(ctx context.Context, r state.Revision) (content []byte, addre
 		return nil, nil, err
 	}
 	content = head[1:]
-	if p.seal != nil {
-		if content, err = p.seal.open(content, p.bound(addresses)); err != nil {
+	if p.encryption != nil {
+		if content, err = p.encryption.decrypt(content, p.bound(addresses)); err != nil {
 			return nil, nil, errRefused
 		}
 	}
@@ -143,8 +143,8 @@ func (p place) parts(ctx context.Context, addresses []string, take func(address 
 			if body == nil {
 				return false, nil
 			}
-			if p.seal != nil {
-				if body, err = p.seal.open(body, p.bound(some[i:i+1])); err != nil {
+			if p.encryption != nil {
+				if body, err = p.encryption.decrypt(body, p.bound(some[i:i+1])); err != nil {
 					return false, errRefused
 				}
 			}

@@ -19,12 +19,12 @@ import (
 // without them, so a service that starts while config is away needs them too.
 
 func (p *Suppressions) place() place {
-	return place{p.source.store, p.source.space + ":suppressions", p.source.seal}
+	return place{p.source.store, p.source.space + ":suppressions", p.source.encryption}
 }
 
 // keep stores what is in force, a moment after it changed, and reads it where nothing is known yet; until ctx ends.
 func (p *Suppressions) keep(ctx context.Context) {
-	tick := time.NewTicker(sealedEvery)
+	tick := time.NewTicker(recallEvery)
 	defer tick.Stop()
 	failed := false
 	var checked time.Time

@@ -77,7 +77,7 @@ func (s *Source) FollowSuppressions(ctx context.Context) *Suppressions {
 	s.running.Go(func() {
 		reconnect(ctx, func() (bool, error) { return p.watch(ctx) }, p.lost)
 	})
-	if s.seal != nil {
+	if s.encryption != nil {
 		s.running.Go(func() { p.keep(ctx) })
 	}
 	return p

@@ -33,7 +33,7 @@ var otherUses = map[string]string{
 
 	"services/systemtest/webhook/bench/waiting.go": "the name of a figure",
 	"services/provision/script/run_linux.go":       "Linux seals memory",
-	"pkg/configclient/keys.go":                     "crypto/cipher names its method so",
+	"pkg/configclient/encryption.go":               "crypto/cipher names its method so",
 }
 
 func wordSet(list string) map[string]bool {

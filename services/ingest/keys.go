@@ -29,7 +29,7 @@ func follow(ctx context.Context, cfg Config, env daemon.Env) (*following, error)
 	env.Health = daemon.NewHealth() // whether configuration is known decides nothing about readiness here
 	noted.Note("configuration", env.Health.Noted)
 	kept := &kept{cfg: cfg.Redis}
-	source, err := configclient.Open(ctx, cfg.Configuration, env, kept, configclient.Needs{Lists: []string{"tenants", "event_types"}, Sealed: true})
+	source, err := configclient.Open(ctx, cfg.Configuration, env, kept, configclient.Needs{Lists: []string{"tenants", "event_types"}, Encrypted: true})
 	if err != nil {
 		cancel()
 		return nil, err
@@ -96,8 +96,8 @@ func asked[T any](ctx context.Context, k *kept, f func(*redisstate.Store) (T, er
 	return f(store)
 }
 
-// told is asked without an answer.
-func told(ctx context.Context, k *kept, f func(*redisstate.Store) error) error {
+// done is asked without an answer.
+func done(ctx context.Context, k *kept, f func(*redisstate.Store) error) error {
 	_, err := asked(ctx, k, func(s *redisstate.Store) (struct{}, error) { return struct{}{}, f(s) })
 	return err
 }
@@ -114,7 +114,7 @@ func (k *kept) PutAccess(ctx context.Context, service string, revision int64, bo
 
 // GetRevision implements configclient.KeyStore.
 func (k *kept) GetRevision(ctx context.Context, space string, r state.Revision) (head []byte, addresses []string, err error) {
-	err = told(ctx, k, func(s *redisstate.Store) error {
+	err = done(ctx, k, func(s *redisstate.Store) error {
 		head, addresses, err = s.GetRevision(ctx, space, r)
 		return err
 	})
@@ -133,7 +133,7 @@ func (k *kept) GetParts(ctx context.Context, space string, addresses []string) (
 
 // PutParts implements configclient.KeyStore.
 func (k *kept) PutParts(ctx context.Context, space string, addresses []string, bodies [][]byte) error {
-	return told(ctx, k, func(s *redisstate.Store) error { return s.PutParts(ctx, space, addresses, bodies) })
+	return done(ctx, k, func(s *redisstate.Store) error { return s.PutParts(ctx, space, addresses, bodies) })
 }
 
 // PutRevision implements configclient.KeyStore.
@@ -148,12 +148,12 @@ func (k *kept) HoldRevision(ctx context.Context, space string, r state.Revision)
 
 // NameRevisions implements configclient.KeyStore.
 func (k *kept) NameRevisions(ctx context.Context, space string, named map[state.Partition]state.Revision) error {
-	return told(ctx, k, func(s *redisstate.Store) error { return s.NameRevisions(ctx, space, named) })
+	return done(ctx, k, func(s *redisstate.Store) error { return s.NameRevisions(ctx, space, named) })
 }
 
 // SweepRevisions implements configclient.KeyStore.
 func (k *kept) SweepRevisions(ctx context.Context, space string) error {
-	return told(ctx, k, func(s *redisstate.Store) error { return s.SweepRevisions(ctx, space) })
+	return done(ctx, k, func(s *redisstate.Store) error { return s.SweepRevisions(ctx, space) })
 }
 
 // SeenRevisions implements configclient.KeyStore.
@@ -163,5 +163,5 @@ func (k *kept) SeenRevisions(ctx context.Context) ([]state.Revision, error) {
 
 // SeeRevision implements configclient.KeyStore.
 func (k *kept) SeeRevision(ctx context.Context, r state.Revision) error {
-	return told(ctx, k, func(s *redisstate.Store) error { return s.SeeRevision(ctx, r) })
+	return done(ctx, k, func(s *redisstate.Store) error { return s.SeeRevision(ctx, r) })
 }

@@ -157,7 +157,7 @@ func (d *Directory[T]) announce(s *configclient.Snapshot, targets *delivery.Targ
 
 // Needs are what a service reads of the configuration that sends to targets of a kind.
 func Needs(k *channel.Kind) configclient.Needs {
-	return configclient.Needs{Lists: []string{"tenants", configclient.ListFor(k.New())}, Sealed: true}
+	return configclient.Needs{Lists: []string{"tenants", configclient.ListFor(k.New())}, Encrypted: true}
 }
 
 // Schedule is when a target may be sent to; nil for always.

@@ -9,15 +9,15 @@ import (
 	"fmt"
 )
 
-// seal encrypts what a service keeps in the store, by keys that the service's own API key yields: no further file to mount,
+// encryption encrypts what a service keeps in the store, by keys that the service's own API key yields: no further file to mount,
 // replicas share it, and nobody else can read or make what is kept.
-type seal struct {
+type encryption struct {
 	aead cipher.AEAD
 	mac  []byte
 }
 
-func newSeal(key, purpose string) (*seal, error) {
-	fail := func(err error) (*seal, error) {
+func newEncryption(key, purpose string) (*encryption, error) {
+	fail := func(err error) (*encryption, error) {
 		return nil, fmt.Errorf("derive the key for what the store keeps: %w", err)
 	}
 	raw, err := hkdf.Key(sha256.New, []byte(key), nil, purpose, 32)
@@ -36,19 +36,21 @@ func newSeal(key, purpose string) (*seal, error) {
 	if err != nil {
 		return fail(err)
 	}
-	return &seal{aead, mac}, nil
+	return &encryption{aead, mac}, nil
 }
 
-// close appends what is encrypted to dst.
-func (s *seal) close(dst, content, bound []byte) []byte { return s.aead.Seal(dst, nil, content, bound) }
-
-func (s *seal) open(content, bound []byte) ([]byte, error) {
-	return s.aead.Open(nil, nil, content, bound)
+// encrypt appends to dst; bound is what it belongs to.
+func (e *encryption) encrypt(dst, content, bound []byte) []byte {
+	return e.aead.Seal(dst, nil, content, bound)
 }
 
-// address does not tell whether a content is one that somebody guesses.
-func (s *seal) address(body []byte) string {
-	h := hmac.New(sha256.New, s.mac)
+func (e *encryption) decrypt(content, bound []byte) ([]byte, error) {
+	return e.aead.Open(nil, nil, content, bound)
+}
+
+// address gives nobody a way to find a content by guessing it.
+func (e *encryption) address(body []byte) string {
+	h := hmac.New(sha256.New, e.mac)
 	_, _ = h.Write(body) // never fails
 	return string(h.Sum(nil))
 }

@@ -16,33 +16,33 @@ import (
 // configuration service is away. So does one that is cut off learn what other replicas work by: the highest revision counts.
 
 const (
-	// sealedTimeout is how long a revision waits for the store: it is in force then, and kept later.
-	sealedTimeout = 2 * time.Second
-	// sealedEvery is how often the store is asked while the configuration service is away.
-	sealedEvery = 250 * time.Millisecond
+	// keepTimeout is how long a revision waits for the store: it is in force then, and kept later.
+	keepTimeout = 2 * time.Second
+	// recallEvery is how often the store is asked while the configuration service is away.
+	recallEvery = 250 * time.Millisecond
 )
 
 // IncidentStoreRefused is of a store whose content another wrote.
 const IncidentStoreRefused = "CONFIG_STORE_REFUSED"
 
-// sealStore has revisions encrypted in the store.
-func (s *Source) sealStore() (err error) {
+// encryptStore has revisions encrypted in the store.
+func (s *Source) encryptStore() (err error) {
 	if s.store == nil || s.key == "" {
 		s.store, s.form.address = nil, nil
 		s.log.Warn("the configuration is not kept: without config nothing is known at a start; that needs Redis and config.api_key_file")
 		return nil
 	}
-	s.space += ":sealed"
-	if s.seal, err = newSeal(s.key, "tollgate configuration of "+s.space); err != nil {
+	s.space += ":encrypted"
+	if s.encryption, err = newEncryption(s.key, "tollgate configuration of "+s.space); err != nil {
 		return err
 	}
-	s.form.address = s.seal.address
+	s.form.address = s.encryption.address
 	return nil
 }
 
-// saveSealed stores the newest revision, and returns when that is done or takes too long.
-func (s *Source) saveSealed(ctx context.Context, found *Snapshot) {
-	if s.seal == nil {
+// saveKept stores the newest revision, and returns when that is done or takes too long.
+func (s *Source) saveKept(ctx context.Context, found *Snapshot) {
+	if s.encryption == nil {
 		return
 	}
 	s.mu.Lock()
@@ -54,7 +54,7 @@ func (s *Source) saveSealed(ctx context.Context, found *Snapshot) {
 	if !newer {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, sealedTimeout)
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
 	s.keepUsed(ctx)
 }
@@ -84,13 +84,13 @@ func (s *Source) keepUsed(ctx context.Context) {
 	}
 }
 
-// keepSealed runs until ctx ends.
-func (s *Source) keepSealed(ctx context.Context) {
-	tick := time.NewTicker(sealedEvery)
+// keepKept runs until ctx ends.
+func (s *Source) keepKept(ctx context.Context) {
+	tick := time.NewTicker(recallEvery)
 	defer tick.Stop()
 	var swept time.Time
 	for ctx.Err() == nil {
-		s.recallSealed(ctx)
+		s.recallKept(ctx)
 		s.mu.Lock()
 		unsaved := s.unsaved
 		s.mu.Unlock()
@@ -111,8 +111,8 @@ func (s *Source) keepSealed(ctx context.Context) {
 	}
 }
 
-// recallSealed takes the newest revision of the store while the configuration service does not answer, or is not followed.
-func (s *Source) recallSealed(ctx context.Context) {
+// recallKept takes the newest revision of the store while the configuration service does not answer, or is not followed.
+func (s *Source) recallKept(ctx context.Context) {
 	s.mu.Lock()
 	cutOff, known := s.newest == nil || s.watchErr != nil || s.refused != nil, s.newest.GetRevision()
 	s.mu.Unlock()
@@ -127,7 +127,7 @@ func (s *Source) recallSealed(ctx context.Context) {
 		found, err = s.stored(ctx, r)
 	}
 	if err != nil && ctx.Err() == nil && !s.storeFailed {
-		s.log.Warn("the store does not tell the newest revision, trying again", zap.Error(err))
+		s.log.Warn("newest revision not read from the store, trying again", zap.Error(err))
 	}
 	s.storeFailed = err != nil
 	if found == nil {
@@ -175,13 +175,13 @@ func (s *Source) Refresh(ctx context.Context) (*Snapshot, error) {
 		err = s.refused
 	case err == nil && used != nil && found.Revision < used.Revision:
 		err = fmt.Errorf("the configuration service has revision %d, and %d is known", found.Revision, used.Revision)
-	case err == nil && s.seal == nil:
+	case err == nil && s.encryption == nil:
 		s.used = found
 	}
 	s.mu.Unlock()
 	if err != nil {
 		return used, err
 	}
-	s.saveSealed(ctx, found)
+	s.saveKept(ctx, found)
 	return found, nil
 }

@@ -21,7 +21,7 @@ func sender(t *testing.T, s *service, k KeyStore, key string) (source *Source, e
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	env = daemon.NewEnv("webhook", zap.NewNop())
-	source, err := open(ctx, s, nothing{}, key, env, k, Needs{Sealed: true})
+	source, err := open(ctx, s, nothing{}, key, env, k, Needs{Encrypted: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +75,9 @@ func works(t *testing.T, source *Source) int64 {
 	return found.Revision
 }
 
-var space = "webhook:sealed"
+var space = "webhook:encrypted"
 
-func TestSealed_AReplicaStartsWithTheHighestRevisionThatOneHasApplied(t *testing.T) {
+func TestKept_AReplicaStartsWithTheHighestRevisionThatOneHasApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, k := newTestService(4), newKeys()
 		one, _, stopOne := sender(t, s, k, "service-key")
@@ -104,7 +104,7 @@ func TestSealed_AReplicaStartsWithTheHighestRevisionThatOneHasApplied(t *testing
 			t.Fatalf("the other works by %d", got)
 		}
 		stopThree()
-		time.Sleep(2 * sealedEvery)
+		time.Sleep(2 * recallEvery)
 		synctest.Wait()
 		if got := works(t, two); got != 6 {
 			t.Errorf("what another replica has applied is not: it works by %d", got)
@@ -126,7 +126,7 @@ func TestSealed_AReplicaStartsWithTheHighestRevisionThatOneHasApplied(t *testing
 	})
 }
 
-func TestSealed_TheStoreShowsNothingAndNobodyElseFills(t *testing.T) {
+func TestKept_TheStoreShowsNothingAndNobodyElseFills(t *testing.T) {
 	fill := func(t *testing.T, key string) *keys {
 		k := newKeys()
 		sending(t, newService(4), k, key, func(t *testing.T, source *Source, _ daemon.Env) {
@@ -199,7 +199,7 @@ func TestSealed_TheStoreShowsNothingAndNobodyElseFills(t *testing.T) {
 	}
 }
 
-func TestSealed_AStoreThatDoesNotAnswerDelaysNoRevision(t *testing.T) {
+func TestKept_AStoreThatDoesNotAnswerDelaysNoRevision(t *testing.T) {
 	k := newKeys()
 	s := newService(4)
 	sending(t, s, k, "service-key", func(t *testing.T, source *Source, _ daemon.Env) {
@@ -210,13 +210,13 @@ func TestSealed_AStoreThatDoesNotAnswerDelaysNoRevision(t *testing.T) {
 			t.Errorf("it works by %d", got)
 		}
 		k.fails(nil)
-		time.Sleep(2 * sealedEvery)
+		time.Sleep(2 * recallEvery)
 		synctest.Wait()
 		if k.content(spaced{space, of(5)}) == nil {
 			t.Error("it is not kept once the store answers")
 		}
 		k.empty()
-		time.Sleep(keepEvery + sealedEvery)
+		time.Sleep(keepEvery + recallEvery)
 		synctest.Wait()
 		if k.content(spaced{space, of(5)}) == nil {
 			t.Error("an emptied store was not filled again")
@@ -296,12 +296,12 @@ func (s *suppressor) WatchSuppressions(ctx context.Context, _ *configv1.WatchSup
 func TestSuppressions_AreKnownAtAStartWithoutTheService(t *testing.T) {
 	start := func(t *testing.T, s *suppressor, k KeyStore, key string, f func(t *testing.T, p *Suppressions)) {
 		ctx, cancel := context.WithCancel(t.Context())
-		source, err := open(ctx, s, nothing{}, key, daemon.NewEnv("email", zap.NewNop()), k, Needs{Sealed: true})
+		source, err := open(ctx, s, nothing{}, key, daemon.NewEnv("email", zap.NewNop()), k, Needs{Encrypted: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := source.FollowSuppressions(ctx)
-		time.Sleep(2 * sealedEvery)
+		time.Sleep(2 * recallEvery)
 		synctest.Wait()
 		f(t, p)
 		cancel()
@@ -331,7 +331,7 @@ func TestSuppressions_AreKnownAtAStartWithoutTheService(t *testing.T) {
 				start(t, s, k, "service-key", func(t *testing.T, p *Suppressions) {
 					for _, part := range sent {
 						s.left <- part
-						time.Sleep(2 * sealedEvery)
+						time.Sleep(2 * recallEvery)
 						synctest.Wait()
 					}
 					if !ready(p) {
