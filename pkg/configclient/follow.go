@@ -26,10 +26,11 @@ func (s *Source) follow(ctx context.Context) {
 	reconnect(ctx, func() (bool, error) {
 		if !learned {
 			// The seen revisions come first: they decide which configuration is followed.
-			if err := s.learn(ctx); err != nil {
+			err := s.learn(ctx)
+			if err != nil && s.encryption == nil {
 				return false, err
 			}
-			learned = true
+			learned = err == nil // who only keeps the newest goes on without the store
 		}
 		return s.watch(ctx)
 	}, s.disconnected)

@@ -71,11 +71,12 @@ func (s *Source) keepUsed(ctx context.Context) {
 	if err == nil && !there {
 		err = s.put(ctx, used)
 	}
-	if err != nil && ctx.Err() == nil {
-		s.log.Warn("configuration not kept in the store, trying again", zap.Int64("revision", used.Revision), zap.Error(err))
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil && ctx.Err() == nil && !s.keepFailed {
+		s.log.Warn("configuration not kept in the store, trying again", zap.Int64("revision", used.Revision), zap.Error(err))
+	}
+	s.keepFailed = err != nil
 	if s.used == used {
 		s.unsaved = err != nil
 	}

@@ -63,9 +63,10 @@ type Source struct {
 	missing  []Unreadable
 	watchErr error // why the watch is not connected, nil while it is connected
 	// used is the newest that is worked by where the store is encrypted, and unsaved is whether the store lacks it.
-	used     *Snapshot
-	unsaved  bool
-	storeErr error // why the store is refused
+	used       *Snapshot
+	unsaved    bool
+	keepFailed bool  // the last time that it was to be stored
+	storeErr   error // why the store is refused
 	known
 }
 

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -15,7 +18,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
@@ -230,4 +235,61 @@ func TestDeclaredTypes_AreInForceAtOnceFromEverySource(t *testing.T) {
 			t.Errorf("a type that is known goes on: %v", err)
 		}
 	})
+}
+
+// What a tenant declares is known at a start without configuration, from what a replica kept.
+func TestTenants_AreKnownAtAStartWithoutConfiguration(t *testing.T) {
+	for _, server := range statetest.Redises(t) {
+		t.Run(server.Name, func(t *testing.T) {
+			f := newFixture(t, streamtest.Brokers(t)[0].Addrs)
+			service, address := f.configure("acme")
+			service.change(func(s *configv1.Snapshot) {
+				s.EventTypes = []*configv1.EventType{orderType(&configv1.EventField{Name: "id", Kind: configv1.FieldKind_FIELD_KIND_INTEGER, Required: true})}
+			})
+			path := filepath.Join(t.TempDir(), "key")
+			if err := os.WriteFile(path, []byte(testKey+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, prefix := server.Open(t)
+			start := func(address string) *replica {
+				return f.start(func(cfg *Config) {
+					cfg.Configuration.Address, cfg.Configuration.APIKeyFile = address, path
+					cfg.Redis.Address, cfg.Redis.Prefix, cfg.Redis.SkipDurabilityCheck = server.Address, prefix, true
+				})
+			}
+			send := func(r *replica, id, kind string) string {
+				e := anOrder(id, map[string]any{"id": 7})
+				e.Type = kind
+				_, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: e.Proto()})
+				return fault.ReasonOf(err)
+			}
+			r := start(address)
+			if why := send(r, "1", orderPlaced); why != "" {
+				t.Fatal(why)
+			}
+			client := redis.NewClient(&redis.Options{Addr: server.Address})
+			defer client.Close()
+			for kept := false; !kept; {
+				n, err := client.ZCard(f.ctx, "{"+prefix+":config:ingest:encrypted}:order").Result()
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept = n > 0
+			}
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+			r = start("127.0.0.1:1")
+			for why := ""; ; {
+				if why = send(r, "2", orderPlaced); why == "" {
+					break
+				} else if why != reason.TypeUnverified {
+					t.Fatal(why)
+				}
+			}
+			if why := send(r, "3", "order.lost"); why != reason.TypeUnverified {
+				t.Errorf("a type that may have been declared since then: %q", why)
+			}
+		})
+	}
 }

@@ -3,10 +3,12 @@ package webhook
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
@@ -205,6 +207,50 @@ func TestRun_DeletedEndpointsDeliveriesAreDeadLetters(t *testing.T) {
 		if n != 3 {
 			t.Errorf("%d dead letters", n)
 		}
+	})
+}
+
+func TestRun_StartsWithoutTheConfigurationService(t *testing.T) {
+	onServers(t, func(f *fixture) {
+		one := newReceiver(f.T, "one")
+		f.configureWith(func(e *configv1.Endpoint) { e.Secrets[0] = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQ=" }, one)
+		r := f.start()
+		f.plan(ordered(one, "a", 1, 1)...)
+		if got := one.receipts(f, 1); got[0].verified == nil {
+			t.Fatal("the first revision has the secret of the second")
+		}
+		f.configure(one)
+		n := 1
+		for applied := false; !applied; {
+			n++
+			f.plan(ordered(one, "a", n, 1)...)
+			applied = one.receipts(f, n)[n-1].verified == nil
+		}
+		f.Configuration.SetAway(true)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		r = f.start()
+		f.plan(ordered(one, "a", n+1, 3)...)
+		for i, got := range one.receipts(f, n+3)[n:] {
+			if got.verified != nil || got.sequence != strconv.Itoa(n+1+i) {
+				t.Errorf("without the configuration service %+v was received", got)
+			}
+		}
+		keys, err := f.redis.Keys(f.ctx, "*"+f.cfg.Redis.Prefix+":config:*").Result()
+		if err != nil || len(keys) == 0 {
+			t.Fatalf("%v %v", keys, err)
+		}
+		for _, key := range keys {
+			all, err := f.redis.Dump(f.ctx, key).Result()
+			if err != nil || strings.Contains(all, "hush") || strings.Contains(all, one.url) {
+				t.Errorf("%s shows an endpoint: %v", key, err)
+			}
+		}
+		f.Configuration.SetAway(false)
+		f.configure(one)
+		f.plan(ordered(one, "a", n+4, 1)...)
+		one.receipts(f, n+4)
 	})
 }
 

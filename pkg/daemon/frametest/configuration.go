@@ -25,6 +25,7 @@ type Configuration struct {
 	mu        sync.Mutex
 	snapshots map[int64]*configv1.Snapshot
 	newest    int64
+	away      bool
 	changed   chan struct{}
 }
 
@@ -74,6 +75,17 @@ func (c *Configuration) Save(s *configv1.Snapshot) {
 	c.changed = make(chan struct{})
 }
 
+// SetAway makes it unreachable: its streams end, and calls fail.
+func (c *Configuration) SetAway(away bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away = away
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+var errAway = status.Error(codes.Unavailable, "the configuration service is away")
+
 // Newest is 0 while nothing is saved.
 func (c *Configuration) Newest() int64 {
 	c.mu.Lock()
@@ -85,7 +97,11 @@ func (c *Configuration) Newest() int64 {
 func (c *Configuration) Snapshot(r *configv1.SnapshotRequest, out configv1.ConfigWatchService_SnapshotServer) error {
 	c.mu.Lock()
 	s, ok := c.snapshots[r.GetRevision()]
+	away := c.away
 	c.mu.Unlock()
+	if away {
+		return errAway
+	}
 	if !ok {
 		return status.Error(codes.NotFound, "no such revision")
 	}
@@ -96,8 +112,11 @@ func (c *Configuration) Snapshot(r *configv1.SnapshotRequest, out configv1.Confi
 func (c *Configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {
 	for {
 		c.mu.Lock()
-		newest, changed := c.newest, c.changed
+		newest, changed, away := c.newest, c.changed, c.away
 		c.mu.Unlock()
+		if away {
+			return errAway
+		}
 		if err := out.Send(&configv1.WatchResponse{Revision: newest, ApplyRevision: newest}); err != nil {
 			return err
 		}
