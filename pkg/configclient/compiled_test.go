@@ -33,7 +33,7 @@ func put(t *testing.T, k *keys, r state.Revision, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Source{store: k, space: planning, form: f}).put(t.Context(), found); err != nil {
+	if err := (&Source{store: k, space: spaceOf(planning), form: f}).put(t.Context(), found); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -105,9 +105,9 @@ func TestCompiled_StartsFromStoreWithoutService(t *testing.T) {
 			s, k := newService(9), newKeys()
 			s.away, s.deaf = true, deaf
 			put(t, k, of(7), "")
-			k.values[spaced{planning, of(6)}] = &kept{head: []byte("\x03not a snapshot")}
-			k.values[spaced{planning, of(5)}] = k.values[spaced{planning, of(7)}] // another revision's
-			k.values[spaced{planning, of(4)}] = &kept{head: k.values[spaced{planning, of(7)}].head, addresses: []string{"gone"}}
+			k.values[spaced{spaceOf(planning), of(6)}] = &kept{head: []byte("\x03not a snapshot")}
+			k.values[spaced{spaceOf(planning), of(5)}] = k.values[spaced{spaceOf(planning), of(7)}] // another revision's
+			k.values[spaced{spaceOf(planning), of(4)}] = &kept{head: k.values[spaced{spaceOf(planning), of(7)}].head, addresses: []string{"gone"}}
 			compiling(t, s, k, func(t *testing.T, source *Source, c *Compiled[*Snapshot], env daemon.Env) {
 				newestIs(t, source, 0, false)
 				if f := env.Health.Failing(); len(f) != 1 || f[0].Check != "configuration" {

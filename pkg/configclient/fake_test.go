@@ -250,7 +250,7 @@ func newKeys() *keys {
 func (k *keys) has(r state.Revision) []byte {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.content(spaced{planning, r})
+	return k.content(spaced{spaceOf(planning), r})
 }
 
 func (k *keys) content(at spaced) []byte {

@@ -75,7 +75,7 @@ func works(t *testing.T, source *Source) int64 {
 	return found.Revision
 }
 
-var space = "webhook:encrypted"
+var space = spaceOf("webhook") + ":encrypted"
 
 func TestKept_AReplicaStartsWithTheHighestRevisionThatOneHasApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -72,7 +72,8 @@ type Source struct {
 
 // Needs are what a service reads of each revision.
 type Needs struct {
-	// Lists of a snapshot, by the names of their fields; all where it is empty.
+	// Lists of a snapshot, by the names of their fields; all where it is empty. Other ones for a service are another
+	// storedFormat: what the store has would be taken for whole.
 	Lists []string
 	// Planned: of targets no more than planning reads.
 	Planned bool
@@ -107,7 +108,7 @@ func open(
 		return nil, fmt.Errorf("follow configuration: %w", err)
 	}
 	s := &Source{
-		client: client, conn: conn, key: key, store: store, needs: needs, space: env.Name, form: form{planned: needs.Planned},
+		client: client, conn: conn, key: key, store: store, needs: needs, space: spaceOf(env.Name), form: form{planned: needs.Planned},
 		log: env.Log, health: env.Health, metrics: m,
 		changed: make(chan struct{}), loading: map[state.Revision]chan struct{}{},
 		watchErr: errors.New("not connected yet"),

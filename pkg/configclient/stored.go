@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,9 +16,12 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// storedFormat begins the head of each revision in the store. A binary that finds another format reads the revision from the
-// configuration service.
+// storedFormat is that of what stands in the store. Each has spaces of its own, so binaries of two versions run beside each other;
+// one that finds nothing in its own reads the revision from the configuration service.
 const storedFormat = 3
+
+// spaceOf is the space of a service in the store.
+func spaceOf(service string) string { return service + "." + strconv.Itoa(storedFormat) }
 
 // putTimeout bounds the writing of one revision: at first all of its parts, up to hundreds of MB.
 const putTimeout = 15 * time.Second

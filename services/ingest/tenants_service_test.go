@@ -270,7 +270,7 @@ func TestTenants_AreKnownAtAStartWithoutConfiguration(t *testing.T) {
 			client := redis.NewClient(&redis.Options{Addr: server.Address})
 			defer client.Close()
 			for kept := false; !kept; {
-				n, err := client.ZCard(f.ctx, "{"+prefix+":config:ingest:encrypted}:order").Result()
+				n, err := client.ZCard(f.ctx, "{"+prefix+":config:ingest.3:encrypted}:order").Result()
 				if err != nil {
 					t.Fatal(err)
 				}
