@@ -23,7 +23,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	return frame.Run(ctx, cfg.Config, env, service.Needs(hook.Kind), func(ctx context.Context, f *frame.Frame) error { return serve(ctx, cfg, f, asking, metrics) })
+	return frame.Run(ctx, cfg.Config, env, service.Needs(hook.Kind, "event_types"), func(ctx context.Context, f *frame.Frame) error { return serve(ctx, cfg, f, asking, metrics) })
 }
 
 // maxGrants is how many handlers' access tokens are kept.

@@ -155,9 +155,9 @@ func (d *Directory[T]) announce(s *configclient.Snapshot, targets *delivery.Targ
 	d.changed = make(chan struct{})
 }
 
-// Needs are what a service reads of the configuration that sends to targets of a kind.
-func Needs(k *channel.Kind) configclient.Needs {
-	return configclient.Needs{Lists: []string{"tenants", configclient.ListFor(k.New())}, Encrypted: true}
+// Needs are what a service reads of the configuration that sends to targets of a kind, and more lists.
+func Needs(k *channel.Kind, more ...string) configclient.Needs {
+	return configclient.Needs{Lists: append([]string{"tenants", configclient.ListFor(k.New())}, more...), Encrypted: true}
 }
 
 // Schedule is when a target may be sent to; nil for always.
