@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -17,6 +18,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	auditv1 "github.com/tollgate/tollgate/proto/gen/tollgate/audit/v1"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
@@ -265,5 +269,64 @@ func TestKeys_AWithdrawnKeyStaysWithdrawn(t *testing.T) {
 			h.refused(reason.APIKeyExpired)
 			h.bothEnd(ended[i])
 		}
+		// What they have refused in this minute is published as they stop.
+		for _, m := range replicas {
+			if err := m.Stop(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		audited(t, ctx, f, name, map[string]string{access.HashOf(secrets["k"]).Caller(): reason.APIKeyUnknown, access.HashOf(secrets["other"]).Caller(): reason.APIKeyExpired})
 	})
+}
+
+// audited asks the topic audit for one record of each withdrawal of a key, and for one of the refusals of a caller, method,
+// minute and process: each caller was refused for a reason, again and again.
+func audited(t *testing.T, ctx context.Context, f *fleet.Fleet, key string, callers map[string]string) {
+	t.Helper()
+	client, err := f.Kafka("operator")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const publish = "tollgate.ingest.v1.IngestService/Publish"
+	var actions []string
+	records, calls := map[string]int{}, map[string]int64{}
+	streamtest.Await(ctx, t, client, stream.Audit, func(all []stream.Record) bool {
+		actions = nil
+		clear(records)
+		clear(calls)
+		seen := map[string]bool{}
+		for _, r := range all {
+			m := &auditv1.Record{}
+			if err := proto.Unmarshal(r.Value, m); err != nil {
+				t.Fatal(err)
+			}
+			if seen[m.GetId()] {
+				continue // published twice, under one id
+			}
+			seen[m.GetId()] = true
+			if c := m.GetChange(); c.GetName() == key {
+				actions = append(actions, c.GetAction())
+			}
+			if of := m.GetRefusals(); m.GetMethod() == publish && of.GetReasons()[callers[m.GetCaller()]] > 0 {
+				records[fmt.Sprintf("%s by %s at %s", m.GetCaller(), of.GetProcess(), m.GetTime().AsTime())]++
+				calls[m.GetCaller()] += of.GetCount()
+			}
+		}
+		return len(actions) >= 4 && len(calls) == len(callers)
+	})
+	if got := fmt.Sprint(actions); got != "[create delete undelete delete]" {
+		t.Errorf("audit has %s of the key", got)
+	}
+	for of, n := range records {
+		if n != 1 {
+			t.Errorf("the refusals of %s are %d records", of, n)
+		}
+	}
+	for caller := range callers {
+		if calls[caller] < 20 { // ten of each replica at least, in the minute that it stopped in and the one before
+			t.Errorf("audit has %d refusals of %s", calls[caller], caller)
+		}
+	}
+	t.Logf("%d records of %v refusals", len(records), calls)
 }
