@@ -184,6 +184,13 @@ func TestUpdate_RefusesAnOldEtag(t *testing.T) {
 	if _, err := update("", "without"); err != nil {
 		t.Errorf("without an etag: %v", err)
 	}
+	// It is as it was at first: the etag of then, sent again, is still an old one.
+	again := must[*configv1.Endpoint](t)(update("", first.GetDisplayName()))
+	if again.GetDisplayName() != first.GetDisplayName() || again.GetMetadata().GetEtag() == first.GetMetadata().GetEtag() {
+		t.Errorf("%v after %v", again, first)
+	}
+	_, err = update(first.GetMetadata().GetEtag(), "replayed")
+	refused(t, err, fault.Conflict, "ETAG_MISMATCH")
 }
 
 func TestUpdate_WithoutAChangeTakesNoRevision(t *testing.T) {

@@ -178,6 +178,27 @@ func TestWindow_SendsNoMoreThanAThousandWithoutAck(t *testing.T) {
 	}
 }
 
+// One event without an ack holds all of its subject: in order no more than one of them is ready, and the bound is of those behind.
+func TestWindow_InOrderHoldsNoMoreThanItsBoundBehindOneEvent(t *testing.T) {
+	w := New([]Start{{}}, true)
+	n := int64(0)
+	for ; w.Room() > 0; n++ {
+		if err := w.Add(0, Event{Offset: n, Key: 7, Name: uint64(n + 1)}); err != nil {
+			t.Fatal(err)
+		}
+		if sent := w.Take(at(0), 5000, nil); n > 0 && len(sent) > 0 {
+			t.Fatalf("%v is sent before what is ahead of it was acknowledged", sent)
+		}
+	}
+	if n != MaxPending {
+		t.Errorf("it has room for %d, not for %d", n, MaxPending)
+	}
+	w.Ack(Ref{0, 0})
+	if w.Room() != 1 {
+		t.Errorf("behind an ack it has room for %d", w.Room())
+	}
+}
+
 // A subscriber that reads a response for a minute has 30 s for it all the same.
 func TestWritten_BeginsTheTimeForTheAck(t *testing.T) {
 	w := window76(t, Start{})
