@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/catalog"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/cli/eventtypes"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
@@ -48,6 +49,7 @@ type getCommand struct {
 	Label   map[string]string `short:"l" help:"Only those with this label; several for several." placeholder:"KEY=VALUE"`
 	Filter  string            `help:"Only those for which this holds: fields and labels that equal a value, joined by AND." placeholder:"FILTER"`
 	OrderBy string            `name:"order-by" help:"Fields to order by, each with desc behind it where it descends; by name by default." placeholder:"FIELDS"`
+	Schema  bool              `help:"Of one event type, a tenant's own too: the JSON Schema of its events as CloudEvents in JSON."`
 	command.Listing
 }
 
@@ -64,7 +66,9 @@ Example:
 
     tollgate get endpoints --tenant acme -l team=billing --filter 'paused = true' --order-by 'metadata.update_time desc'
 
-    tollgate get eventtypes usage.charged`
+    tollgate get eventtypes usage.charged
+
+    tollgate get eventtypes order.placed --tenant acme --schema`
 }
 
 // AfterApply is called by kong once the flags are read.
@@ -73,6 +77,8 @@ func (c getCommand) AfterApply() error {
 	switch {
 	case err != nil:
 		return err
+	case c.Schema && (kind != "EventType" || c.Name == ""):
+		return command.UsageError("--schema is for one EventType, with its NAME")
 	case c.Name != "" && (len(c.Label) > 0 || c.Filter != "" || c.OrderBy != ""):
 		return command.UsageError("--label, --filter and --order-by are for lists, not beside NAME")
 	case c.Name != "":
@@ -114,13 +120,16 @@ func (c getCommand) Run(ctx context.Context, streams command.Streams) error {
 	if c.Name != "" && all[0].GetMetadata().GetDeleteTime() != nil {
 		return fmt.Errorf("%s was deleted at %s; the Undelete call of its service brings it back", all[0].GetName(), at(all[0].GetMetadata().GetDeleteTime()))
 	}
-	switch c.Output {
-	case "yaml":
+	types := eventtypes.Of(all)
+	switch {
+	case c.Schema && len(types) == 1:
+		_, err := fmt.Fprint(streams.Out, catalog.JSONSchema(types[0]))
+		return err
+	case c.Output == "yaml":
 		return manifest.Write(streams.Out, kind, all)
-	case "json":
+	case c.Output == "json":
 		return writeMessages(streams, all)
-	}
-	if types := eventtypes.Of(all); types != nil {
+	case types != nil:
 		return eventtypes.Write(c.Listing, streams, types, c.Name != "")
 	}
 	return command.Write(c.Listing, streams.Out, all, []string{"name", "revision", "updated"}, func(r manifest.Resource) []string {
