@@ -8,13 +8,19 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+
+	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
+	"github.com/tollgate/tollgate/services/tollgate/cli/records"
+	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
 
 // acceptRestore accepts that the configuration was set back, or begun anew.
 type acceptRestore struct {
 	command.Key
+	command.Kafka
 	Address string   `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 	History []string `help:"Only these histories, as they are shown; all that are in force without it." placeholder:"HEX"`
 	Why     string   `help:"Why it is accepted; kept with the revision."`
@@ -26,7 +32,8 @@ func (acceptRestore) Help() string {
 	return `Each service stores the newest revision it has used. Where the database of the configuration service was restored from a
 backup, or created again, services go on with the configuration they have, are not ready, and report it. This command shows
 the revisions that they know and the database does not have. Once accepted, these are lost: the database continues above
-the highest of them, with its present configuration, and the services follow. A revision that a log names and no service
+the highest of them, with its present configuration, and the services follow. What was deleted meanwhile comes back with it,
+withdrawn keys too: the command lists it, by the topic audit, so that it can be deleted again. A revision that a log names and no service
 has is read as the present one from then on, so partitions that wait for one (REVISION_MISSING) go on too.
 
 Look at what the database has before you accept (tollgate get), and keep every service running meanwhile: a service
@@ -60,6 +67,9 @@ func (c acceptRestore) Run(ctx context.Context, streams command.Streams) error {
 	if len(lost) == 0 {
 		_, err := fmt.Fprintln(streams.Out, "no service works by anything else: nothing to accept")
 		return err
+	}
+	if err := c.revived(ctx, streams, conn); err != nil {
+		fmt.Fprintf(streams.Out, "what was deleted and comes back is not known: %v\n", err)
 	}
 	if strings.TrimSpace(c.Why) == "" {
 		return command.UsageError("--why must not be empty, for this to be accepted")
@@ -98,6 +108,35 @@ func (c acceptRestore) lost(streams command.Streams, h *configv1.History) ([]*co
 		return nil, command.UsageError(fmt.Sprintf("--history %s is none of those shown", name))
 	}
 	return lost, nil
+}
+
+// revived lists what was deleted, by the topic audit, and stands in the database.
+func (c acceptRestore) revived(ctx context.Context, streams command.Streams, conn *grpc.ClientConn) error {
+	client, err := c.Open()
+	if err != nil {
+		return err
+	}
+	defer command.Close(client)
+	deleted, err := records.Deleted(ctx, client, streams, c.Kafka)
+	if err != nil {
+		return err
+	}
+	for _, r := range deleted {
+		d := r.GetChange()
+		kind, err := manifest.Kind(d.GetKind())
+		if err != nil { // of a newer binary
+			return err
+		}
+		now, err := manifest.Get(ctx, conn, kind, d.GetName())
+		switch {
+		case fault.KindOf(err) == fault.NotFound || err == nil && now.GetMetadata().GetDeleteTime() != nil:
+			continue
+		case err != nil:
+			return err
+		}
+		fmt.Fprintf(streams.Out, "comes back: %s %s, deleted by %s at %s\n", d.GetKind(), d.GetName(), r.GetCaller(), at(r.GetTime()))
+	}
+	return nil
 }
 
 func (c acceptRestore) confirm(streams command.Streams, lost []*configv1.Position) error {

@@ -3,17 +3,25 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/audit"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	auditv1 "github.com/tollgate/tollgate/proto/gen/tollgate/audit/v1"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
@@ -35,6 +43,69 @@ func (r *restored) AcceptRestore(_ context.Context, req *configv1.AcceptRestoreR
 	return &configv1.History{Newest: &configv1.Position{History: 0xc, Revision: 10}}, nil
 }
 
+// standing has two keys, and one that is deleted.
+type standing struct {
+	configv1.UnimplementedApiKeyServiceServer
+}
+
+func (standing) GetApiKey(_ context.Context, req *configv1.GetApiKeyRequest) (*configv1.ApiKey, error) {
+	switch k := (&configv1.ApiKey{Name: req.GetName(), Metadata: &configv1.Metadata{}}); req.GetName() {
+	case "tenants/acme/apiKeys/erp", "tenants/acme/apiKeys/back":
+		return k, nil
+	case "tenants/acme/apiKeys/gone":
+		k.Metadata.DeleteTime = timestamppb.Now()
+		return k, nil
+	}
+	return nil, fault.Status(fault.New(fault.NotFound, "API_KEY_NOT_FOUND", "no")).Err()
+}
+
+// history is a broker whose topic audit has changes of keys, as "action id".
+func history(t *testing.T, changes ...string) (brokers string) {
+	t.Helper()
+	all := streamtest.Embedded(t)
+	client, err := stream.Open(stream.Config{Brokers: all, Prefix: "tollgate"}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer command.Close(client)
+	if err := client.CreateTopics(t.Context(), []stream.TopicSpec{{Name: stream.Audit, Partitions: 2, Replication: 1}}, true); err != nil {
+		t.Fatal(err)
+	}
+	producer := client.NewProducer()
+	for i, change := range changes {
+		action, id, _ := strings.Cut(change, " ")
+		r, err := audit.Record(client.Topic(stream.Audit), "config", time.Now(), &auditv1.Record{
+			Id: fmt.Sprint(i), Time: timestamppb.New(time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)), Tenant: "acme", Caller: "c0ffee00",
+			What: &auditv1.Record_Change{Change: &configv1.Change{Action: action, Kind: "ApiKey", Name: "tenants/acme/apiKeys/" + id}},
+		})
+		if err == nil {
+			err = producer.Produce(t.Context(), r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := producer.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(all, ",")
+}
+
+// A key that was withdrawn after the backup is valid again once that is restored.
+func TestAcceptRestore_ListsWhatComesBack(t *testing.T) {
+	brokers := history(t, "create erp", "delete erp", "create gone", "delete gone", "create never", "delete never", "delete back", "undelete back")
+	r := &restored{unknown: []*configv1.History_Unknown{{Position: &configv1.Position{History: 0xb, Revision: 9}, InForce: true}}}
+	code, out, errs := restore(t, r, "--why backup --yes --brokers "+brokers)
+	want := "comes back: ApiKey tenants/acme/apiKeys/erp, deleted by c0ffee00 at 2026-11-29"
+	if code != exitOK || strings.Count(out, "comes back:") != 1 || !strings.Contains(out, want) || len(r.asked) != 1 {
+		t.Errorf("code %d\n%s\n%s", code, out, errs)
+	}
+	code, out, errs = restore(t, r, "--why backup --yes --prefix other --brokers "+brokers)
+	if code != exitOK || !strings.Contains(out, "what was deleted and comes back is not known: ") || len(r.asked) != 2 {
+		t.Errorf("without the topic: code %d\n%s\n%s", code, out, errs)
+	}
+}
+
 // restore runs the command; words are split at spaces.
 func restore(t *testing.T, r *restored, args string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -44,6 +115,7 @@ func restore(t *testing.T, r *restored, args string) (code int, stdout, stderr s
 	}
 	server := grpc.NewServer()
 	configv1.RegisterHistoryServiceServer(server, r)
+	configv1.RegisterApiKeyServiceServer(server, standing{})
 	go server.Serve(listener) //nolint:errcheck // it ends with Stop
 	defer server.Stop()
 	var out, errs bytes.Buffer
@@ -61,6 +133,7 @@ func TestAcceptRestore_AsksAndAccepts(t *testing.T) {
 	accepted := func(positions ...*configv1.Position) *configv1.AcceptRestoreRequest {
 		return &configv1.AcceptRestoreRequest{Lost: positions, Who: command.Operator(), Why: "backup"}
 	}
+	brokers := history(t)
 	for _, test := range []struct {
 		name, args string
 		unknown    []*configv1.History_Unknown
@@ -84,7 +157,7 @@ func TestAcceptRestore_AsksAndAccepts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := &restored{unknown: test.unknown}
-			code, out, errs := restore(t, r, test.args)
+			code, out, errs := restore(t, r, test.args+" --brokers "+brokers)
 			if code != test.code || !strings.Contains(out, test.out) || !strings.Contains(errs, test.errs) {
 				t.Errorf("code %d\n%s\n%s", code, out, errs)
 			}
