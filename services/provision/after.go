@@ -103,7 +103,8 @@ func (w *afterwards) once(ctx context.Context, b *book, a *action, h *chain.Hand
 	view, err := b.view(a.event)
 	if err != nil {
 		// Accepted by a declaration that had other kinds of fields.
-		return chain.Result{Handler: h, Outcome: chain.Fault, Began: w.clock(), Text: "the data is not as its type is declared now: " + err.Error()}, nil
+		text := "the data is not as its type is declared now: " + err.Error()
+		return chain.Result{Handler: h, Outcome: chain.Fault, Began: w.clock(), Text: text}, nil //nolint:nilerr // it is what came of the question
 	}
 	a.event = view
 	return w.chain.One(ctx, w.about(question{b, view, receiver.StageAfter}), h, view.Fields())

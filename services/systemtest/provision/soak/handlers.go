@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -83,11 +84,11 @@ func (h *handlers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if q.Event.Stage == "after" {
 		h.check.askedAfter(handler, q.Data.Offer, r.Header.Get("Webhook-Id"))
 		if handler == slow {
-			time.Sleep(slowTakes)
+			pause.For(r.Context(), slowTakes)
 		}
 	} else {
 		h.check.askedBefore(handler, q.Data.Client.Name)
-		time.Sleep(time.Duration(h.draw(30)) * time.Millisecond)
+		pause.For(r.Context(), time.Duration(h.draw(30))*time.Millisecond)
 	}
 	switch n := h.draw(100); {
 	case n < 2:

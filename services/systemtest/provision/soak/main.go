@@ -91,7 +91,6 @@ func (s *provisionSoak) whole(ctx context.Context, length time.Duration, seed ui
 		return err
 	}
 	t := newTraffic(s.bed, s.check, seed)
-	defer t.close()
 	if err := t.inForce(ctx); err != nil {
 		return err
 	}

@@ -51,8 +51,6 @@ func newTraffic(b *soak.Bed, c *check, seed uint64) *traffic {
 	return &traffic{bed: b, check: c, seed: seed, conns: map[string]*grpc.ClientConn{}}
 }
 
-func (t *traffic) close() {}
-
 // client is one of a random replica, where that listens now.
 func (t *traffic) client(random *rand.Rand) (provisionv1.ProvisioningServiceClient, error) {
 	address := t.bed.Replicas[random.IntN(len(t.bed.Replicas))].Address("grpc")
