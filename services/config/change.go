@@ -18,6 +18,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/query"
 	"github.com/tollgate/tollgate/services/config/store"
 )
 
@@ -257,7 +258,7 @@ func (s *service) violations(ctx context.Context, k *kind, q queries, d draft, i
 				return failed
 			}
 		}
-		validateLabels(&f, next)
+		query.CheckLabels(&f, next.ProtoReflect())
 		s.validatePrefixes(&f, d)
 		if err := s.validatePublished(ctx, &f, d); err != nil {
 			return err
