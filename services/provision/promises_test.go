@@ -125,7 +125,9 @@ func TestHook_AChangeIsInForceWithinTwoSeconds(t *testing.T) {
 			{func() { second.Status = configv1.HookStatus_HOOK_STATUS_ENABLED }, "first OUTCOME_ALLOWED, second OUTCOME_FORBADE"},
 			{func() { first.Priority = 100 }, "second OUTCOME_FORBADE"},
 			{func() { second.GetHttp().Url += "/moved"; second.EventTypes = []string{"client.updated"} }, "first OUTCOME_ALLOWED"},
-			{func() { first.Timeout, first.Status = durationpb.New(time.Second), configv1.HookStatus_HOOK_STATUS_ARCHIVED }, ""},
+			{func() {
+				first.Timeout, first.Status = durationpb.New(time.Second), configv1.HookStatus_HOOK_STATUS_ARCHIVED
+			}, ""},
 		} {
 			step.change()
 			ctx, cancel := context.WithTimeout(f.Ctx, inForceWithin)
