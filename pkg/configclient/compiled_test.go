@@ -3,6 +3,7 @@ package configclient
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,13 @@ func TestCompiled_StartsFromStoreWithoutService(t *testing.T) {
 			k.values[spaced{spaceOf(planning), of(6)}] = &kept{head: []byte("\x03not a snapshot")}
 			k.values[spaced{spaceOf(planning), of(5)}] = k.values[spaced{spaceOf(planning), of(7)}] // another revision's
 			k.values[spaced{spaceOf(planning), of(4)}] = &kept{head: k.values[spaced{spaceOf(planning), of(7)}].head, addresses: []string{"gone"}}
+			put(t, k, of(3), "has a part that is another's")
+			whole := k.values[spaced{spaceOf(planning), of(7)}].addresses
+			for _, a := range k.values[spaced{spaceOf(planning), of(3)}].addresses {
+				if !slices.Contains(whole, a) {
+					k.parts[spaceOf(planning)+a] = k.parts[spaceOf(planning)+whole[0]]
+				}
+			}
 			compiling(t, s, k, func(t *testing.T, source *Source, c *Compiled[*Snapshot], env daemon.Env) {
 				newestIs(t, source, 0, false)
 				if f := env.Health.Failing(); len(f) != 1 || f[0].Check != "configuration" {
@@ -124,7 +132,7 @@ func TestCompiled_StartsFromStoreWithoutService(t *testing.T) {
 				if f := env.Health.Failing(); len(f) != 0 {
 					t.Errorf("not ready with a revision to work by: %v", f)
 				}
-				for _, n := range []int64{8, 6, 5, 4} {
+				for _, n := range []int64{8, 6, 5, 4, 3} {
 					if _, err := at(t, c, of(n)); !errors.Is(err, state.ErrNotReady) {
 						t.Errorf("revision %d, which is not known now: %v", n, err)
 					}
