@@ -21,7 +21,7 @@ import (
 // buckets of each list. A part of 100,000 resources has some 400.
 const buckets = 256
 
-func bucketOf(name string) uint8 { return uint8(xxhash.Sum64String(name)) } //nolint:gosec // the lowest byte is meant
+func bucketOf(name string) uint8 { return uint8(xxhash.Sum64String(name)) }
 
 // part is immutable.
 type part struct {
