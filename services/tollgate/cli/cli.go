@@ -97,7 +97,7 @@ type commands struct {
 		RestoreOne    changes.Restore `cmd:"" name:"restore-version" help:"Bring a resource back to what it was at a revision."`
 	} `cmd:"" help:"The history of the configuration, its backup, and an operator's decisions about it."`
 	State struct {
-		AcceptGap acceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`
+		AcceptGap records.AcceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`
 	} `cmd:"" help:"Pass an operator's decision to the owners of state."`
 }
 

@@ -43,12 +43,12 @@ func (r *restored) AcceptRestore(_ context.Context, req *configv1.AcceptRestoreR
 	return &configv1.History{Newest: &configv1.Position{History: 0xc, Revision: 10}}, nil
 }
 
-// standing has two keys, and one that is deleted.
-type standing struct {
+// held has two keys, and one that is deleted.
+type held struct {
 	configv1.UnimplementedApiKeyServiceServer
 }
 
-func (standing) GetApiKey(_ context.Context, req *configv1.GetApiKeyRequest) (*configv1.ApiKey, error) {
+func (held) GetApiKey(_ context.Context, req *configv1.GetApiKeyRequest) (*configv1.ApiKey, error) {
 	switch k := (&configv1.ApiKey{Name: req.GetName(), Metadata: &configv1.Metadata{}}); req.GetName() {
 	case "tenants/acme/apiKeys/erp", "tenants/acme/apiKeys/back":
 		return k, nil
@@ -115,7 +115,7 @@ func restore(t *testing.T, r *restored, args string) (code int, stdout, stderr s
 	}
 	server := grpc.NewServer()
 	configv1.RegisterHistoryServiceServer(server, r)
-	configv1.RegisterApiKeyServiceServer(server, standing{})
+	configv1.RegisterApiKeyServiceServer(server, held{})
 	go server.Serve(listener) //nolint:errcheck // it ends with Stop
 	defer server.Stop()
 	var out, errs bytes.Buffer

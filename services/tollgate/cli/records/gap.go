@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"bufio"
@@ -26,8 +26,8 @@ var domainTopics = map[string]string{
 	"trigger-unordered":  stream.EventsUnordered,
 }
 
-// acceptGap adds the control record by which an operator accepts a loss.
-type acceptGap struct {
+// AcceptGap adds the control record by which an operator accepts a loss.
+type AcceptGap struct {
 	command.Kafka
 	Domain    string `required:"" enum:"safeguard,trigger-ordered,trigger-safeguards,trigger-unordered" help:"Whose state: ${enum}."`
 	Partition int32  `required:"" help:"Partition of the domain's topic."`
@@ -38,7 +38,7 @@ type acceptGap struct {
 }
 
 // Help is shown below the flags.
-func (acceptGap) Help() string {
+func (AcceptGap) Help() string {
 	return `An owner that finds part of its log missing, and no snapshot above it, stops that partition and reports it: /readyz and
 "tollgate check" name the domain, the partition and the range. What was counted in that range is lost. This command
 writes the operator's acceptance into the log; the owner then goes on.
@@ -49,7 +49,7 @@ Example:
 }
 
 // AfterApply is called by kong once the flags are read.
-func (c acceptGap) AfterApply() error {
+func (c AcceptGap) AfterApply() error {
 	switch {
 	case c.Partition < 0:
 		return command.UsageError(fmt.Sprintf("--partition must not be negative, is %d", c.Partition))
@@ -62,7 +62,7 @@ func (c acceptGap) AfterApply() error {
 }
 
 // Run appends.
-func (c acceptGap) Run(ctx context.Context, streams command.Streams) error {
+func (c AcceptGap) Run(ctx context.Context, streams command.Streams) error {
 	client, err := c.Open()
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (c acceptGap) Run(ctx context.Context, streams command.Streams) error {
 }
 
 // append writes the audit record first: a gap without a record is worse than a record of one that was not made.
-func (c acceptGap) append(ctx context.Context, streams command.Streams, client *stream.Client, topic string) error {
+func (c AcceptGap) append(ctx context.Context, streams command.Streams, client *stream.Client, topic string) error {
 	of := &controlv1.Gap{Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: command.Operator(), Why: c.Why}
 	gap := fold.NewGap(of, time.Now())
 	accepted, err := audit.Record(client.Topic(stream.Audit), "operator", gap.Time, &auditv1.Record{
@@ -115,7 +115,7 @@ func (c acceptGap) append(ctx context.Context, streams command.Streams, client *
 	return err
 }
 
-func (c acceptGap) confirm(streams command.Streams, topic string) error {
+func (c AcceptGap) confirm(streams command.Streams, topic string) error {
 	if !command.IsTerminal(streams.In) || !command.IsTerminal(streams.Err) {
 		return command.UsageError("--yes is required without a terminal to ask at")
 	}
