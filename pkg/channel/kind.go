@@ -51,6 +51,8 @@ type Kind struct {
 	ByTenant []string
 	// Replans reports whether a change alters what planning reads; neither argument is nil.
 	Replans func(before, after Resource) bool
+	// Secrets are the values of a resource that are secrets, without those that are empty.
+	Secrets func(r Resource) []Secret
 	// Mask hides the secrets of a resource that leaves config.
 	Mask func(r Resource)
 	// Masked reports whether Mask has hidden anything.

@@ -6,8 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tollgate/tollgate/pkg/channel"
+
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -40,6 +44,8 @@ type form struct {
 	planned bool
 	// address of a part in the store; nil without one.
 	address func(body []byte) string
+	// keyset decrypts the secrets of targets; nil for a service that sends nothing.
+	keyset *secret.Keyset
 }
 
 // content is what was decoded of a part.
@@ -52,10 +58,11 @@ type content struct {
 	targets       []*Target
 	unreadable    []Unreadable
 	masked        bool
+	encrypted     bool
 }
 
 func (f form) decode(m *configv1.Snapshot) (c content) {
-	d := decoder{zones: map[string]*time.Location{}}
+	d := decoder{zones: map[string]*time.Location{}, keyset: f.keyset}
 	for _, t := range m.GetTenants() {
 		tenant := d.tenant(t)
 		if d.taken(&c, t.GetName()) == nil || tenant.ID != "" {
@@ -90,6 +97,7 @@ func (f form) decode(m *configv1.Snapshot) (c content) {
 	for _, k := range kinds {
 		for r := range Resources(m, k.Kind) {
 			c.masked = c.masked || k.Masked(r)
+			c.encrypted = c.encrypted || f.keyset == nil && len(k.Encrypted(r)) > 0
 			t := d.target(r, k.Kind)
 			if f.planned {
 				t.Value = plannedTarget(t.Value.Planning())
@@ -112,6 +120,8 @@ func (p plannedTarget) Planning() channel.Planning { return channel.Planning(p) 
 type decoder struct {
 	errs  []error
 	zones map[string]*time.Location
+	// keyset decrypts the secrets of targets; nil for a service that sends nothing.
+	keyset *secret.Keyset
 }
 
 func (d *decoder) fail(name string, err error) {
@@ -186,6 +196,10 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 func (d *decoder) target(r channel.Resource, k *channel.Kind) *Target {
 	out := &Target{Name: r.GetName()}
 	out.Tenant, out.ID = d.name(r.GetName(), k.Collection)
+	if d.keyset != nil && len(k.Encrypted(r)) > 0 {
+		r, _ = proto.Clone(r).(channel.Resource)
+		d.fail(r.GetName(), k.Decrypt(r, d.keyset))
+	}
 	value, errs := k.Decode(r)
 	for _, err := range errs {
 		d.fail(r.GetName(), err)

@@ -41,6 +41,8 @@ type views struct {
 	unreadable    []Unreadable
 	// masked is true where the configuration service showed no secrets.
 	masked bool
+	// encrypted is true where secrets were not decrypted, for want of a keyset.
+	encrypted bool
 }
 
 // byTenant are resources sorted by name, all of them and those of each tenant.
@@ -226,6 +228,7 @@ func (s *Snapshot) derive(before *Snapshot) {
 		s.unreadable = append(s.unreadable, gathered(s.lists[kind], func(p *part) []Unreadable { return p.unreadable }, func(u Unreadable) string { return u.Name })...)
 		for _, p := range s.lists[kind].parts() {
 			s.masked = s.masked || p.masked
+			s.encrypted = s.encrypted || p.encrypted
 		}
 	}
 }

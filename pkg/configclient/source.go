@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -23,6 +24,9 @@ var ErrNotReached = errors.New("revision is not reached")
 // errMasked: without secrets a request would be sent unsigned, or with a mask in place of a credential.
 var errMasked = errors.New("the configuration service masks secrets for this key: put its SHA-256 into grpc.service_key_hashes_file of config, " +
 	"and see that config.api_key_file holds that key")
+
+// errEncrypted: the same of a service that has no keyset.
+var errEncrypted = errors.New("secrets are encrypted, and this service has no keyset: set secrets.keyset_file")
 
 const (
 	// remembered is how many snapshots stay in memory: the partitions of a service use two or three revisions.
@@ -80,6 +84,8 @@ type Needs struct {
 	// Encrypted: whoever may read or write the store learns nothing and changes nothing. The newest revision is kept there for a
 	// start without the configuration service. Without it a Source is for Compile.
 	Encrypted bool
+	// Keyset decrypts the secrets of targets as they are decoded; nil for a service that sends nothing.
+	Keyset *secret.Keyset
 }
 
 // Open starts to follow the configuration service until ctx ends; Close waits for that. It does not wait for a
@@ -108,7 +114,7 @@ func open(
 		return nil, fmt.Errorf("follow configuration: %w", err)
 	}
 	s := &Source{
-		client: client, conn: conn, key: key, store: store, needs: needs, space: spaceOf(env.Name), form: form{planned: needs.Planned},
+		client: client, conn: conn, key: key, store: store, needs: needs, space: spaceOf(env.Name), form: form{planned: needs.Planned, keyset: needs.Keyset},
 		log: env.Log, health: env.Health, metrics: m,
 		changed: make(chan struct{}), loading: map[state.Revision]chan struct{}{},
 		watchErr: errors.New("not connected yet"),
@@ -204,6 +210,9 @@ func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 			found, err := s.fetch(ctx, r)
 			if err == nil && found.masked {
 				err = errMasked
+			}
+			if err == nil && found.encrypted {
+				err = errEncrypted
 			}
 			if err == nil {
 				s.saveKept(ctx, found)

@@ -29,7 +29,14 @@ var Kind = &channel.Kind{
 	},
 	// Nothing that is planned depends on hooks.
 	Replans: func(_, _ channel.Resource) bool { return false },
-	Mask:    func(r channel.Resource) { withEndpoint(r, func(e *configv1.Endpoint) { endpoints.Mask(e) }) },
+	Secrets: func(r channel.Resource) (all []channel.Secret) {
+		withEndpoint(r, func(e *configv1.Endpoint) { all = endpoints.Secrets(e) })
+		for i := range all {
+			all[i].Field = httpField + "." + all[i].Field
+		}
+		return all
+	},
+	Mask: func(r channel.Resource) { withEndpoint(r, func(e *configv1.Endpoint) { endpoints.Mask(e) }) },
 	Masked: func(r channel.Resource) (masked bool) {
 		withEndpoint(r, func(e *configv1.Endpoint) { masked = endpoints.Masked(e) })
 		return masked

@@ -25,6 +25,9 @@ type Config struct {
 	KeysetFile string `yaml:"keyset_file" env:"TOLLGATE_SECRETS_KEYSET_FILE"`
 }
 
+// DefaultConfig is a file beside that of the database, in the working directory.
+func DefaultConfig() Config { return Config{KeysetFile: "tollgate-data/keyset.json"} }
+
 // Validate reports every violation at once; Open reads the file.
 func (c Config) Validate() error {
 	var f fault.Violations
@@ -94,7 +97,7 @@ func (k *Keyset) GoString() string { return k.String() }
 func read(path string) (keys, fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return keys{}, nil, fmt.Errorf("read keyset: %w", err)
+		return keys{}, nil, fmt.Errorf("read keyset (tollgate keys seal makes one for all services): %w", err)
 	}
 	if err := checkMode(path, info.Mode()); err != nil {
 		return keys{}, nil, err

@@ -21,7 +21,7 @@ var replaced = wordSet(`
 `)
 
 // commands are names that people type (keys seal makes a keyset).
-var commands = regexp.MustCompile(`keys seal`)
+var commands = regexp.MustCompile(`keys seal|name:"seal"`)
 
 // otherUses are places where such a word is a name of others or has its plain meaning.
 var otherUses = map[string]string{

@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/config/query"
 	"github.com/tollgate/tollgate/services/config/store"
@@ -83,7 +84,7 @@ func (s *service) apply(ctx context.Context, c change) (resource, error) {
 		return nil, err
 	}
 	for range tries {
-		checked, err := c.draft(ctx, s.read())
+		checked, err := s.draft(ctx, c, s.read())
 		if err != nil {
 			return nil, err
 		}
@@ -100,13 +101,13 @@ func (s *service) apply(ctx context.Context, c change) (resource, error) {
 }
 
 // draft reads what is stored and edits it.
-func (c change) draft(ctx context.Context, q queries) (d draft, err error) {
+func (s *service) draft(ctx context.Context, c change, q queries) (d draft, err error) {
 	row, exists, err := q.Newest(ctx, c.kind.name, c.name)
 	if err != nil {
 		return d, err
 	}
 	if exists {
-		if d.stored, err = c.kind.decode(row); err != nil {
+		if d.stored, err = s.decode(c.kind, row); err != nil {
 			return d, err
 		}
 		if c.etag != "" && c.etag != d.stored.GetMetadata().GetEtag() {
@@ -176,7 +177,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 		return nil, false, err
 	}
 	q := queries{tx.Reader, s.index}
-	d, err := c.draft(ctx, q)
+	d, err := s.draft(ctx, c, q)
 	if err != nil {
 		return nil, false, err
 	}
@@ -269,6 +270,7 @@ func (s *service) violations(ctx context.Context, k *kind, q queries, d draft, i
 			return err
 		}
 	}
+	unreadable(&f, k, next)
 	for _, v := range d.redirected {
 		f.AddAs(v.Reason, v.Field, "%s", v.Description)
 	}
@@ -307,19 +309,25 @@ func (s *service) write(ctx context.Context, tx *store.Tx, c change, action stri
 	if n, ok := next.(*configv1.Notification); ok {
 		n.Version++
 	}
-	body, err := s.encode(c.kind, next, stored, action, made.Revision)
+	body, key, err := s.encode(c.kind, next, stored, action, made.Revision)
 	if err != nil {
 		return store.Revisions{}, err
 	}
 	return made, tx.Write(ctx, store.Entry{Revisions: made, At: s.clock(), Caller: rpc.Caller(ctx), Action: c.logged(action)}, store.Version{
-		Kind: c.kind.name, Name: c.name, Revision: made.Revision, Deleted: action == actionDelete, Body: body,
+		Kind: c.kind.name, Name: c.name, Revision: made.Revision, Deleted: action == actionDelete, Body: body, Key: key,
 	})
 }
 
-// encode gives a new version its metadata, and is what of it is stored.
-func (s *service) encode(k *kind, next, stored resource, action string, revision int64) ([]byte, error) {
+// encode gives a new version its metadata, and is what of it is stored, with the key of its secrets.
+func (s *service) encode(k *kind, next, stored resource, action string, revision int64) ([]byte, secret.KeyID, error) {
+	// What is shown of the change needs it in clear.
+	kept, key, err := s.encrypted(k, next)
+	if err != nil {
+		return nil, 0, err
+	}
 	now := timestamppb.New(s.clock())
-	m := &configv1.Metadata{Etag: etagOf(revision, next), Revision: revision, CreateTime: now, UpdateTime: now}
+	// The hash is over what is encrypted: whoever sees it learns nothing of a secret that is short.
+	m := &configv1.Metadata{Etag: etagOf(revision, kept), Revision: revision, CreateTime: now, UpdateTime: now}
 	if stored != nil {
 		m.CreateTime = stored.GetMetadata().GetCreateTime()
 	}
@@ -327,11 +335,12 @@ func (s *service) encode(k *kind, next, stored resource, action string, revision
 		m.DeleteTime = now
 	}
 	setMetadata(next, m)
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(next)
+	setMetadata(kept, m)
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(kept)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s %s: %w", k.label, next.GetName(), err)
+		return nil, 0, fmt.Errorf("encode %s %s: %w", k.label, next.GetName(), err)
 	}
-	return body, nil
+	return body, key, nil
 }
 
 // etagOf also holds a hash of the content: a database set back gives out revisions again.

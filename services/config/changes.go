@@ -85,6 +85,9 @@ func (c *changeService) shown(ctx context.Context, e store.Change) (*configv1.Ch
 	out := &configv1.Change{
 		Revision: e.Revision, History: e.History, Time: timestamppb.New(e.At), Caller: e.Caller, Action: e.Action, Kind: "History", Name: e.Name,
 	}
+	if e.Kind == store.SecretsKind {
+		out.Kind = "Secrets"
+	}
 	for _, k := range kinds {
 		if k.name != e.Kind {
 			continue
@@ -111,12 +114,12 @@ func (c *changeService) fields(ctx context.Context, k *kind, e store.Change) (fi
 	}
 	was, is := k.make(), k.make()
 	if before != nil && !before.Deleted {
-		if err := unmarshal(*before, was); err != nil {
+		if was, err = c.service.decode(k, *before); err != nil {
 			return nil, false, err
 		}
 	}
 	if after != nil && !after.Deleted {
-		if err := unmarshal(*after, is); err != nil {
+		if is, err = c.service.decode(k, *after); err != nil {
 			return nil, false, err
 		}
 	}
@@ -206,7 +209,7 @@ func (c *changeService) RestoreResource(ctx context.Context, req *configv1.Resto
 			if !ok || row.Deleted {
 				return nil, "", fault.New(fault.NotFound, "VERSION_UNKNOWN", "%s %s was not there at revision %d, or is not kept as it was then", k.label, cut(req.GetName()), req.GetRevision())
 			}
-			old, err := k.decode(row)
+			old, err := c.service.decode(k, row)
 			if err != nil {
 				return nil, "", err
 			}

@@ -5,6 +5,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/config/onward"
 	"github.com/tollgate/tollgate/services/config/store"
@@ -20,6 +21,8 @@ type Config struct {
 	Kafka stream.Config `yaml:"kafka"`
 	// Provision is called for test runs of hooks, and for nothing else.
 	Provision onward.Config `yaml:"provision"`
+	// Secrets is what secrets are encrypted with, wherever they lie.
+	Secrets secret.Config `yaml:"secrets"`
 }
 
 // DefaultConfig listens on loopback and keeps its file in the working directory.
@@ -30,6 +33,7 @@ func DefaultConfig() Config {
 		Database:  store.DefaultConfig(),
 		Kafka:     stream.DefaultConfig(),
 		Provision: onward.DefaultConfig(),
+		Secrets:   secret.DefaultConfig(),
 	}
 }
 
@@ -40,5 +44,6 @@ func (c Config) Validate() error {
 	f.AddErr("kafka", c.Kafka.Validate())
 	f.AddErr("database", c.Database.Validate())
 	f.AddErr("provision", c.Provision.Validate())
+	f.AddErr("secrets", c.Secrets.Validate())
 	return f.Err(reason.ConfigInvalid)
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"os"
@@ -8,13 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/pkg/stream"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -29,6 +33,8 @@ type running struct {
 	t        *testing.T
 	db       *storetest.Database
 	kafka    stream.Config
+	keyset   string
+	log      bytes.Buffer // is read once the service has stopped
 	stop     func()
 	env      daemon.Env
 	mu       sync.Mutex
@@ -80,16 +86,19 @@ func (r *running) pass(d time.Duration) {
 
 func (r *running) run() {
 	r.t.Helper()
+	if r.keyset == "" {
+		r.keyset = secrettest.File(r.t)
+	}
 	cfg := DefaultConfig()
 	cfg.GRPC.Listen = "127.0.0.1:0"
 	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
 	cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(serviceKey)}
-	cfg.Database, cfg.Kafka = r.db.Config, r.kafka
+	cfg.Database, cfg.Kafka, cfg.Secrets.KeysetFile = r.db.Config, r.kafka, r.keyset
 	cfg.Provision.Address = cmp.Or(r.provision, "127.0.0.1:1")
 	if err := cfg.Validate(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.env = daemon.NewEnv("config", zap.NewNop())
+	r.env = daemon.NewEnv("config", zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(zapcore.AddSync(&r.log)), zap.DebugLevel)))
 	r.env.Clock = r.clock
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -142,6 +151,23 @@ func (r *running) snapshot(revision int64) *configv1.Snapshot {
 	s, err := r.snapshotOf(0, revision)
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	return r.decrypted(s)
+}
+
+// decrypted has the secrets of a snapshot in clear, as a service that sends has them; none may have been so.
+func (r *running) decrypted(s *configv1.Snapshot) *configv1.Snapshot {
+	r.t.Helper()
+	keyset := secrettest.Open(r.t, r.keyset)
+	for _, k := range table.Kinds() {
+		for one := range configclient.Resources(s, k) {
+			if have, want := len(k.Encrypted(one)), len(k.Secrets(one)); have != want {
+				r.t.Errorf("%s comes with %d of %d secrets encrypted", one.GetName(), have, want)
+			}
+			if err := k.Decrypt(one, keyset); err != nil {
+				r.t.Error(err)
+			}
+		}
 	}
 	return s
 }

@@ -60,6 +60,8 @@ type kind struct {
 	uses func(r resource) []use
 	// credentials, where not nil, are the secrets of a resource that its receivers get to see.
 	credentials func(r resource) []channel.Credential
+	// secrets is what knows the secrets of a resource; nil where the kind has none.
+	secrets *channel.Kind
 	// checkID, where not nil, adds what is wrong with the last part of a name, in place of id.
 	checkID func(f *fault.Violations, id string)
 	// apart: services find and follow these by themselves, so they are part of no revision that is followed, and what one

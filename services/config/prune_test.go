@@ -48,7 +48,7 @@ func TestPrune_GoesByHowLongLogsAreKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			x := &index{log: zap.NewNop()}
-			db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "config.db")}, x)
+			db, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "config.db")}, x, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

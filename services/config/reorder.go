@@ -44,7 +44,7 @@ func (s *service) reorder(ctx context.Context, k *kind, req *configv1.ReorderReq
 	if err := tx.Sync(ctx); err != nil {
 		return nil, err
 	}
-	stored, err := hooksInOrder(ctx, tx, k, req)
+	stored, err := s.hooksInOrder(ctx, tx, k, req)
 	if err != nil {
 		return nil, err
 	}
@@ -91,14 +91,14 @@ func validateReorder(req *configv1.ReorderRequest) error {
 }
 
 // hooksInOrder are the hooks that a request concerns, as they are asked now.
-func hooksInOrder(ctx context.Context, tx *store.Tx, k *kind, req *configv1.ReorderRequest) ([]*configv1.Hook, error) {
+func (s *service) hooksInOrder(ctx context.Context, tx *store.Tx, k *kind, req *configv1.ReorderRequest) ([]*configv1.Hook, error) {
 	rows, err := tx.List(ctx, k.name, req.GetParent()+"/", "", false, store.All)
 	if err != nil {
 		return nil, err
 	}
 	var all []*configv1.Hook
 	for _, row := range rows {
-		found, err := k.decode(row)
+		found, err := s.decode(k, row)
 		if err != nil {
 			return nil, err
 		}
@@ -133,11 +133,11 @@ func (s *service) moved(ctx context.Context, tx *store.Tx, k *kind, stored, next
 			continue
 		}
 		setMetadata(h, nil) // as of every draft: the etag is of the content
-		body, err := s.encode(k, h, was, actionUpdate, revision)
+		body, key, err := s.encode(k, h, was, actionUpdate, revision)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, store.Version{Kind: k.name, Name: h.GetName(), Revision: revision, Body: body})
+		all = append(all, store.Version{Kind: k.name, Name: h.GetName(), Revision: revision, Body: body, Key: key})
 	}
 	return all, f.Err(reason.RequestInvalid)
 }

@@ -33,7 +33,7 @@ func (r resources) get(ctx context.Context, name string) (resource, error) {
 	if !ok {
 		return nil, notFound(r.kind, name)
 	}
-	found, err := r.kind.decode(row)
+	found, err := r.service.decode(r.kind, row)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (r resources) stored(prefix string, deleted bool) query.Source {
 		}
 		out := make([]resource, len(rows))
 		for i, row := range rows {
-			found, err := r.kind.decode(row)
+			found, err := r.service.decode(r.kind, row)
 			if err != nil {
 				return nil, err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/config/auditlog"
@@ -41,6 +42,9 @@ type service struct {
 	prefix  string
 	// provision is where hooks are tested.
 	provision *onward.Service
+	// keyset is what secrets are encrypted with; unread is why its file can't be read again.
+	keyset *secret.Keyset
+	unread atomic.Pointer[daemon.Incident]
 }
 
 // Run serves until ctx ends, then lets calls finish and returns nil.
@@ -50,8 +54,12 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
+	keyset, err := secret.Open(cfg.Secrets.KeysetFile)
+	if err != nil {
+		return err
+	}
 	index := &index{log: env.Log}
-	db, err := store.Open(ctx, cfg.Database, index)
+	db, err := store.Open(ctx, cfg.Database, index, Secrets{keyset})
 	if err != nil {
 		return err
 	}
@@ -75,7 +83,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	defer func() { err = errors.Join(err, provision.Close()) }()
 	s := &service{
 		store: db, index: index, notifier: newNotifier(), metrics: metrics, log: env.Log, clock: env.Clock,
-		cluster: kafka, prefix: cfg.Kafka.Prefix, provision: provision,
+		cluster: kafka, prefix: cfg.Kafka.Prefix, provision: provision, keyset: keyset,
 	}
 	defer func(stop func() error) { err = errors.Join(err, stop()) }(audit.PublishRefusals(ctx, kafka, server.Authorizer().Refusals(), env))
 	if err := s.sync(ctx); err != nil {
@@ -101,6 +109,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	defer stopAudit()
 	go s.follow(ctx, env.Health)
 	go s.keepPruning(ctx)
+	go s.keepEncrypting(ctx)
 	return server.Serve(ctx)
 }
 
@@ -165,10 +174,13 @@ func (s *service) noteWrite(err error) {
 }
 
 func (s *service) notes() []*daemon.Incident {
-	if i := s.unwritable.Load(); i != nil {
-		return []*daemon.Incident{i}
+	var all []*daemon.Incident
+	for _, one := range []*daemon.Incident{s.unwritable.Load(), s.unread.Load()} {
+		if one != nil {
+			all = append(all, one)
+		}
 	}
-	return nil
+	return all
 }
 
 // sync brings what is in memory up to date, and announces it to those that watch.

@@ -33,6 +33,7 @@ func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.Serve
 			part.Snapshot.ApiKeys = nil
 			for _, k := range table.Kinds() {
 				for r := range configclient.Resources(part.GetSnapshot(), k) {
+					w.service.decrypt(k, r)
 					k.Mask(r)
 				}
 			}
@@ -56,7 +57,7 @@ func checkLists(names []string) error {
 const partBytes = 1 << 20
 
 // snapshot reads the configuration as of a revision, the named lists or all, or what differs from another revision, part by
-// part, secrets in clear.
+// part, secrets encrypted.
 func (s *service) snapshot(ctx context.Context, req *configv1.SnapshotRequest, send func(*configv1.SnapshotResponse) error) error {
 	asked := &configv1.Position{History: req.GetHistory(), Revision: req.GetRevision()}
 	found, err := s.store.Snapshot(ctx, asked)

@@ -54,7 +54,7 @@ func targetKind(k *channel.Kind) *kind {
 			}
 			k.Assign(new, old, named)
 		},
-		shown: k.Mask, credentials: k.Credentials,
+		shown: k.Mask, credentials: k.Credentials, secrets: k,
 	}
 	if k.EventTypes != nil {
 		made.besides = func(ctx context.Context, q queries, r resource) ([]store.Version, error) {

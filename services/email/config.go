@@ -9,13 +9,16 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/secret"
 )
 
 // Config is the file email.yaml.
 type Config struct {
 	frame.Config `yaml:",inline"`
-	Deliveries   Deliveries `yaml:"deliveries"`
-	SMTP         SMTP       `yaml:"smtp"`
+	// Secrets is what the secrets of the configuration are decrypted with.
+	Secrets    secret.Config `yaml:"secrets"`
+	Deliveries Deliveries    `yaml:"deliveries"`
+	SMTP       SMTP          `yaml:"smtp"`
 	// Outbound bounds where connections go, for all tenants.
 	Outbound outbound.Config `yaml:"outbound"`
 }
@@ -53,6 +56,7 @@ type SMTP struct {
 func DefaultConfig() Config {
 	return Config{
 		Config:     frame.DefaultConfig("127.0.0.1:7960", "127.0.0.1:7060"),
+		Secrets:    secret.DefaultConfig(),
 		Deliveries: Deliveries(service.DefaultLimits()),
 		SMTP:       SMTP{Hello: "localhost", Connections: 4096},
 	}
@@ -65,6 +69,7 @@ const maxHello = 253
 func (c Config) Validate() error {
 	var f fault.Violations
 	c.Check(&f)
+	f.AddErr("secrets", c.Secrets.Validate())
 	service.Limits(c.Deliveries).Check(&f,
 		service.Bound{Field: "smtp.connections", Value: c.SMTP.Connections, Low: c.Deliveries.InFlight, High: 131_072})
 	if h := c.SMTP.Hello; h == "" || len(h) > maxHello || strings.ContainsFunc(h, func(r rune) bool { return r <= ' ' || r > '~' }) {

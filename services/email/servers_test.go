@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -59,6 +60,7 @@ func onServers(t *testing.T, test func(f *fixture)) {
 	frametest.OnServers(t, 2, func(b *frametest.Bed) {
 		f := &fixture{Bed: b, ctx: b.Ctx, cfg: DefaultConfig()}
 		f.cfg.Config = b.Config
+		f.cfg.Secrets.KeysetFile = secrettest.File(b)
 		f.startConfig()
 		test(f)
 	})
@@ -71,6 +73,7 @@ func (f *fixture) startConfig() {
 	cfg.GRPC.Listen = "127.0.0.1:0"
 	cfg.GRPC.KeyHashes, cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(operatorKey)}, []string{rpc.HashKey(frametest.Key)}
 	cfg.Database.Path = filepath.Join(f.TempDir(), "config.db")
+	cfg.Secrets = f.cfg.Secrets
 	if err := cfg.Validate(); err != nil {
 		f.Fatal(err)
 	}

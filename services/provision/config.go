@@ -5,12 +5,15 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/services/provision/script"
 )
 
 // Config is the file provision.yaml.
 type Config struct {
 	frame.Config `yaml:",inline"`
+	// Secrets is what the secrets of the configuration are decrypted with.
+	Secrets secret.Config `yaml:"secrets"`
 	// Scripts are what hooks of kind script may use.
 	Scripts script.Config `yaml:"scripts"`
 	// Outbound bounds where questions go, for all tenants.
@@ -31,6 +34,7 @@ type Outbound struct {
 func DefaultConfig() Config {
 	return Config{
 		Config:   frame.DefaultConfig("127.0.0.1:7970", "127.0.0.1:7070"),
+		Secrets:  secret.DefaultConfig(),
 		Scripts:  script.DefaultConfig(),
 		Outbound: Outbound{Clients: 1000, Connections: 4096},
 	}
@@ -40,6 +44,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var f fault.Violations
 	c.Check(&f)
+	f.AddErr("secrets", c.Secrets.Validate())
 	f.AddErr("scripts", c.Scripts.Validate())
 	if c.Outbound.Clients < 1 || c.Outbound.Clients > 1_000_000 {
 		f.Add("outbound.clients", "must be from 1 to 1000000, not %d", c.Outbound.Clients)

@@ -26,6 +26,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -52,6 +53,7 @@ func onServers(t *testing.T, test func(f *fixture)) {
 	frametest.OnServers(t, 2, func(b *frametest.Bed) {
 		f := &fixture{Bed: b, cfg: DefaultConfig()}
 		f.cfg.Config = b.Config
+		f.cfg.Secrets.KeysetFile = secrettest.File(b)
 		f.cfg.GRPC.KeyHashes = []string{rpc.HashKey(frametest.Key)}
 		test(f)
 	})

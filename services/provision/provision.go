@@ -11,6 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/hook"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/stream"
 	provisionv1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
 	"github.com/tollgate/tollgate/services/provision/chain"
@@ -23,7 +24,11 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	return frame.Run(ctx, cfg.Config, env, service.Needs(hook.Kind, "event_types"), func(ctx context.Context, f *frame.Frame) error { return serve(ctx, cfg, f, asking, metrics) })
+	needs := service.Needs(hook.Kind, "event_types")
+	if needs.Keyset, err = secret.Open(cfg.Secrets.KeysetFile); err != nil {
+		return err
+	}
+	return frame.Run(ctx, cfg.Config, env, needs, func(ctx context.Context, f *frame.Frame) error { return serve(ctx, cfg, f, asking, metrics) })
 }
 
 // maxGrants is how many handlers' access tokens are kept.

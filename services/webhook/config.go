@@ -8,13 +8,16 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/secret"
 )
 
 // Config is the file webhook.yaml.
 type Config struct {
 	frame.Config `yaml:",inline"`
-	Deliveries   Deliveries `yaml:"deliveries"`
-	Outbound     Outbound   `yaml:"outbound"`
+	// Secrets is what the secrets of the configuration are decrypted with.
+	Secrets    secret.Config `yaml:"secrets"`
+	Deliveries Deliveries    `yaml:"deliveries"`
+	Outbound   Outbound      `yaml:"outbound"`
 }
 
 // Deliveries bounds requests under way and deliveries that wait.
@@ -51,6 +54,7 @@ type Outbound struct {
 func DefaultConfig() Config {
 	return Config{
 		Config:     frame.DefaultConfig("127.0.0.1:7950", "127.0.0.1:7050"),
+		Secrets:    secret.DefaultConfig(),
 		Deliveries: Deliveries(service.DefaultLimits()),
 		Outbound:   Outbound{Clients: 1000, Connections: 4096},
 	}
@@ -60,6 +64,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var f fault.Violations
 	c.Check(&f)
+	f.AddErr("secrets", c.Secrets.Validate())
 	service.Limits(c.Deliveries).Check(&f,
 		service.Bound{Field: "outbound.clients", Value: c.Outbound.Clients, Low: 1, High: 1_000_000},
 		service.Bound{Field: "outbound.connections", Value: c.Outbound.Connections, Low: c.Deliveries.InFlight, High: 131_072})

@@ -23,7 +23,7 @@ func TestConfig_DeployFileHasTheDefaults(t *testing.T) {
 
 func TestConfig_NamesEveryViolation(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.Kafka.Brokers = nil
+	cfg.Kafka.Brokers, cfg.Secrets.KeysetFile = nil, ""
 	cfg.Redis.Address = ""
 	cfg.Configuration.Address = "x"
 	cfg.Deliveries = Deliveries{}
@@ -32,7 +32,7 @@ func TestConfig_NamesEveryViolation(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"kafka", "redis.address", "config.address", "in_flight", "unrecorded_results_max", "waiting_max", "max_age", "denied", "clients"} {
+	for _, want := range []string{"kafka", "redis.address", "config.address", "in_flight", "unrecorded_results_max", "waiting_max", "max_age", "denied", "clients", "secrets.keyset_file"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named: %v", want, err)
 		}

@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"github.com/tollgate/tollgate/pkg/secret/secrettest"
+
 	"context"
 	"encoding/base64"
 	"encoding/pem"
@@ -51,6 +53,7 @@ func onServers(t *testing.T, test func(f *fixture)) {
 func newFixture(b *frametest.Bed) *fixture {
 	f := &fixture{Bed: b, ctx: b.Ctx, cfg: DefaultConfig(), client: b.Client, producer: b.Producer}
 	f.cfg.Config = b.Config
+	f.cfg.Secrets.KeysetFile = secrettest.File(b)
 	f.redis = redis.NewClient(&redis.Options{Addr: b.Config.Redis.Address})
 	b.Cleanup(func() { _ = f.redis.Close() })
 	f.link = newLink(b.T, b.Config.Redis.Address)

@@ -11,6 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
+	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
@@ -21,7 +22,11 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	return frame.Run(ctx, cfg.Config, env, service.Needs(webhook.Channel.Target), func(ctx context.Context, f *frame.Frame) error { return deliver(ctx, cfg, f, metrics) })
+	needs := service.Needs(webhook.Channel.Target)
+	if needs.Keyset, err = secret.Open(cfg.Secrets.KeysetFile); err != nil {
+		return err
+	}
+	return frame.Run(ctx, cfg.Config, env, needs, func(ctx context.Context, f *frame.Frame) error { return deliver(ctx, cfg, f, metrics) })
 }
 
 func deliver(ctx context.Context, cfg Config, f *frame.Frame, metrics *loop.Metrics) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -25,7 +26,7 @@ var profiles = &channel.Kind{
 	New:      func() channel.Resource { return &configv1.SmtpProfile{} },
 	Validate: validate, ByTenant: []string{"host", "port"},
 	Replans: replans,
-	Mask:    mask, Masked: masked, Unmask: unmask, Credentials: credentials, Assign: assign,
+	Secrets: secrets, Mask: mask, Masked: masked, Unmask: unmask, Credentials: credentials, Assign: assign,
 	Textless: func(channel.Resource) string { return "sends e-mail, whose texts are fields of its own" },
 	Planned:  planned,
 	Decode: func(r channel.Resource) (channel.Target, []error) {
@@ -158,7 +159,7 @@ func Decode(p *configv1.SmtpProfile) (*Profile, []error) {
 		return &a
 	}
 	out.ReplyTo, out.ReturnPath = optional("reply_to", p.GetReplyTo()), optional("return_path", p.GetReturnPath())
-	if d := p.GetDkim(); d != nil && d.GetKey() != maskedValue {
+	if d := p.GetDkim(); d != nil && d.GetKey() != maskedValue && !secret.Encrypted(d.GetKey()) {
 		key, err := signingKey(d.GetKey())
 		if err != nil {
 			// The error never quotes the key.

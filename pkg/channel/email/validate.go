@@ -2,6 +2,7 @@ package email
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -148,29 +149,25 @@ func validateDKIM(f *fault.Violations, d *configv1.Dkim) {
 const maskedValue = "****"
 
 // secrets are the fields of a profile that are never shown.
-func secrets(p *configv1.SmtpProfile) []*string {
-	all := []*string{&p.Password}
-	if p.GetDkim() != nil {
-		all = append(all, &p.Dkim.Key)
+func secrets(r channel.Resource) (all []channel.Secret) {
+	p := r.(*configv1.SmtpProfile)
+	if p.GetPassword() != "" {
+		all = append(all, channel.Secret{Field: "password", Value: &p.Password})
+	}
+	if p.GetDkim().GetKey() != "" {
+		all = append(all, channel.Secret{Field: "dkim.key", Value: &p.Dkim.Key})
 	}
 	return all
 }
 
 func mask(r channel.Resource) {
-	for _, s := range secrets(r.(*configv1.SmtpProfile)) {
-		if *s != "" {
-			*s = maskedValue
-		}
+	for _, s := range secrets(r) {
+		*s.Value = maskedValue
 	}
 }
 
 func masked(r channel.Resource) bool {
-	for _, s := range secrets(r.(*configv1.SmtpProfile)) {
-		if *s == maskedValue {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(secrets(r), func(s channel.Secret) bool { return *s.Value == maskedValue })
 }
 
 // unmask keeps what is stored for a secret that came back as it was shown; what matches none stays masked, and is refused.

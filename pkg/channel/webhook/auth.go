@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"errors"
+	"iter"
 	"slices"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -79,19 +80,20 @@ func decodeAuth(a *configv1.EndpointAuth) (Auth, error) {
 	return nil, nil //nolint:nilnil // no way is what most endpoints have
 }
 
-// authSecrets are the fields of a way to authenticate that are secrets.
-func authSecrets(a *configv1.EndpointAuth) []*string {
-	switch a := a.GetAuth().(type) {
-	case *configv1.EndpointAuth_Basic:
-		return []*string{&a.Basic.Password}
-	case *configv1.EndpointAuth_Bearer:
-		return []*string{&a.Bearer.Token}
-	case *configv1.EndpointAuth_Header:
-		return []*string{&a.Header.Value}
-	case *configv1.EndpointAuth_Oauth2:
-		return []*string{&a.Oauth2.ClientSecret}
-	case *configv1.EndpointAuth_ClientCertificate:
-		return []*string{&a.ClientCertificate.PrivateKey}
+// authSecrets are the fields of a way to authenticate that are secrets, by their paths in it.
+func authSecrets(a *configv1.EndpointAuth) iter.Seq2[string, *string] {
+	return func(yield func(string, *string) bool) {
+		switch a := a.GetAuth().(type) {
+		case *configv1.EndpointAuth_Basic:
+			yield("basic.password", &a.Basic.Password)
+		case *configv1.EndpointAuth_Bearer:
+			yield("bearer.token", &a.Bearer.Token)
+		case *configv1.EndpointAuth_Header:
+			yield("header.value", &a.Header.Value)
+		case *configv1.EndpointAuth_Oauth2:
+			yield("oauth2.client_secret", &a.Oauth2.ClientSecret)
+		case *configv1.EndpointAuth_ClientCertificate:
+			yield("client_certificate.private_key", &a.ClientCertificate.PrivateKey)
+		}
 	}
-	return nil
 }

@@ -32,7 +32,7 @@ var endpoints = &channel.Kind{
 	New:      func() channel.Resource { return &configv1.Endpoint{} },
 	Validate: validate, ByTenant: []string{"url", "auth.oauth2.token_url"},
 	Replans: replans,
-	Mask:    mask, Masked: masked, Unmask: unmask, Credentials: credentials, Assign: assign, Textless: textless,
+	Secrets: secrets, Mask: mask, Masked: masked, Unmask: unmask, Credentials: credentials, Assign: assign, Textless: textless,
 	Planned: planned,
 	Decode: func(r channel.Resource) (channel.Target, []error) {
 		e, faults := Decode(r.(*configv1.Endpoint))

@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -105,11 +106,11 @@ func Decode(e *configv1.Endpoint) (*Endpoint, []error) {
 	if out.Status, known = channel.StatusOf(e.GetStatus()); !known {
 		faults = append(faults, fmt.Errorf("status %d is not known", e.GetStatus()))
 	}
-	for i, secret := range e.GetSecrets() {
-		if isMasked(secret) {
-			continue
+	for i, text := range e.GetSecrets() {
+		if isMasked(text) || secret.Encrypted(text) {
+			continue // who plans needs none
 		}
-		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, secretPrefix))
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, secretPrefix))
 		if err != nil {
 			// The error never quotes the secret.
 			faults = append(faults, fmt.Errorf("secret %d is not base64", i))

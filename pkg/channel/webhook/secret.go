@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/base64"
+	"maps"
 	"net/url"
 	"reflect"
 	"slices"
@@ -40,30 +41,46 @@ func maskedSecret(secret string) string { return secretMask + secret[max(0, len(
 
 func isMasked(secret string) bool { return strings.HasPrefix(secret, secretMask) }
 
+// secrets are the keys of signatures, the values of custom headers, and what a way to authenticate has.
+func secrets(r channel.Resource) (all []channel.Secret) {
+	e := r.(*configv1.Endpoint)
+	add := func(field string, value *string) {
+		if *value != "" {
+			all = append(all, channel.Secret{Field: field, Value: value})
+		}
+	}
+	for i := range e.GetSecrets() {
+		add(at(secretsField, i), &e.Secrets[i])
+	}
+	for i, h := range e.GetHeaders() {
+		add(at("headers", i)+".value", &h.Value)
+	}
+	for field, value := range authSecrets(e.GetAuth()) {
+		add("auth."+field, value)
+	}
+	return all
+}
+
+const secretsField = "secrets"
+
+// maskOf is how a secret is shown.
+func maskOf(s channel.Secret) string {
+	if strings.HasPrefix(s.Field, secretsField+"[") {
+		return maskedSecret(*s.Value)
+	}
+	return maskedValue
+}
+
 // mask hides the secrets of an endpoint.
 func mask(r channel.Resource) {
-	e := r.(*configv1.Endpoint)
-	for _, h := range e.GetHeaders() {
-		if h.GetValue() != "" {
-			h.Value = maskedValue
-		}
-	}
-	for i, secret := range e.GetSecrets() {
-		e.Secrets[i] = maskedSecret(secret)
-	}
-	for _, secret := range authSecrets(e.GetAuth()) {
-		if *secret != "" {
-			*secret = maskedValue
-		}
+	for _, s := range secrets(r) {
+		*s.Value = maskOf(s)
 	}
 }
 
 // masked reports whether an endpoint came without its secrets. What is masked is never stored.
 func masked(r channel.Resource) bool {
-	e := r.(*configv1.Endpoint)
-	return slices.ContainsFunc(e.GetSecrets(), isMasked) ||
-		slices.ContainsFunc(authSecrets(e.GetAuth()), func(secret *string) bool { return *secret == maskedValue }) ||
-		slices.ContainsFunc(e.GetHeaders(), func(h *configv1.CustomHeader) bool { return h.GetValue() == maskedValue })
+	return slices.ContainsFunc(secrets(r), func(s channel.Secret) bool { return *s.Value == maskedValue || isMasked(*s.Value) })
 }
 
 // credentials are what requests carry in clear: values of custom headers, and the way to authenticate. A signature shows
@@ -147,10 +164,10 @@ func unmaskAuth(next, stored *configv1.EndpointAuth) {
 	if reflect.TypeOf(next.GetAuth()) != reflect.TypeOf(stored.GetAuth()) {
 		return
 	}
-	known := authSecrets(stored)
-	for i, secret := range authSecrets(next) {
+	known := maps.Collect(authSecrets(stored))
+	for field, secret := range authSecrets(next) {
 		if *secret == maskedValue {
-			*secret = *known[i]
+			*secret = *known[field]
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // A backup is a gzip file of JSON lines, the same for both databases: a header, the rows of each table as lists, and an
-// end that counts them. Secrets are in it as they are stored.
+// end that counts them. Secrets are in it as they are stored: encrypted.
 
 const (
 	backupFormat  = "tollgate-config"
@@ -33,6 +33,8 @@ type Header struct {
 	History  string `json:"history"`
 	// Resources is how many stand in it.
 	Resources int64 `json:"resources"`
+	// Keys are those that the secrets in it are encrypted with.
+	Keys []string `json:"keys,omitempty"`
 }
 
 // End ends a backup that is whole.
@@ -62,17 +64,22 @@ type table struct {
 
 // tables are those of a backup, in the form of a version of the tables. A later version adds its own list here; 6 differs from
 // 5 in an index alone.
-var tables = map[int64][]table{5: tables5, 6: tables5, 7: append(slices.Clip(tables5), auditPosition)}
+var tables = map[int64][]table{
+	5: tablesOf(), 6: tablesOf(), 7: append(tablesOf(), auditPosition), 8: append(tablesOf(column{"secrets_key", number}), auditPosition),
+}
 
-var tables5 = []table{
-	{"revisions", []column{
-		{"revision", number}, {"apply_revision", number}, {"changed_at", number}, {"caller", text}, {"action", text}, {"kind", text}, {"name", text}, {"history", number},
-	}},
-	{"resources", []column{{"kind", text}, {"name", text}, {"revision", number}, {"deleted", flag}, {"body", bytes}}},
-	{"versions", []column{{"kind", text}, {"name", text}, {"revision", number}, {"until", number}, {"deleted", flag}, {"body", prunable}}},
-	{"histories", []column{{"history", number}, {"last", number}}},
-	{"lost_revisions", []column{{"history", number}, {"revision", number}, {"stands_in", number}, {"accepted_by", text}, {"why", text}}},
-	{"target_health", []column{{"kind", text}, {"name", text}, {"body", bytes}}},
+// tablesOf are the tables of version 5, those with bodies with more columns.
+func tablesOf(more ...column) []table {
+	return []table{
+		{"revisions", []column{
+			{"revision", number}, {"apply_revision", number}, {"changed_at", number}, {"caller", text}, {"action", text}, {"kind", text}, {"name", text}, {"history", number},
+		}},
+		{"resources", append([]column{{"kind", text}, {"name", text}, {"revision", number}, {"deleted", flag}, {"body", bytes}}, more...)},
+		{"versions", append([]column{{"kind", text}, {"name", text}, {"revision", number}, {"until", number}, {"deleted", flag}, {"body", prunable}}, more...)},
+		{"histories", []column{{"history", number}, {"last", number}}},
+		{"lost_revisions", []column{{"history", number}, {"revision", number}, {"stands_in", number}, {"accepted_by", text}, {"why", text}}},
+		{"target_health", []column{{"kind", text}, {"name", text}, {"body", bytes}}},
+	}
 }
 
 // auditPosition is without who holds it: what was published after the backup is published again, under the same ids.
@@ -122,6 +129,14 @@ func (s *Store) Backup(ctx context.Context, to io.Writer, now time.Time) (h Head
 		if _, err := r.row(ctx, "resources", `SELECT COUNT(*) FROM resources WHERE NOT deleted`, nil, &h.Resources); err != nil {
 			return err
 		}
+		keys, err := r.SecretKeys(ctx)
+		if err != nil {
+			return err
+		}
+		for id := range keys {
+			h.Keys = append(h.Keys, id.String())
+		}
+		slices.Sort(h.Keys)
 		if err := lines.Encode(h); err != nil {
 			return fmt.Errorf("write backup: %w", err)
 		}
@@ -164,7 +179,7 @@ const maxLine = 1 << 20
 
 // Restore fills an empty database from a backup, in one transaction, and begins a new history: who restored it stands
 // beside its first revision. It refuses a database that holds something.
-func Restore(ctx context.Context, c Config, from io.Reader, who string, now time.Time) (h Header, err error) {
+func Restore(ctx context.Context, c Config, from io.Reader, who string, now time.Time, secrets Secrets) (h Header, err error) {
 	zip, err := gzip.NewReader(from)
 	if err != nil {
 		return h, fmt.Errorf("read backup: this is no backup of a configuration: %w", err)
@@ -174,11 +189,15 @@ func Restore(ctx context.Context, c Config, from io.Reader, who string, now time
 	if h, err = header(lines); err != nil {
 		return h, err
 	}
+	if err := h.checkKeys(secrets); err != nil {
+		return h, err
+	}
 	s, err := connect(ctx, c)
 	if err != nil {
 		return h, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	s.secrets = secrets
 	// The tables come to be those of the backup first, and then as this binary has them.
 	if err := s.migrate(ctx, h.Tables); err != nil {
 		return h, err
@@ -190,7 +209,24 @@ func Restore(ctx context.Context, c Config, from io.Reader, who string, now time
 		}
 		return h, fmt.Errorf("restore backup: %w", err)
 	}
-	return h, s.migrate(ctx, 0)
+	return h, s.bringUp(ctx)
+}
+
+// checkKeys refuses a keyset that can't decrypt the secrets of a backup.
+func (h Header) checkKeys(secrets Secrets) error {
+	if secrets == nil {
+		return nil
+	}
+	var known, missing []string
+	for _, id := range secrets.Keys() {
+		known = append(known, id.String())
+	}
+	for _, id := range h.Keys {
+		if !slices.Contains(known, id) {
+			missing = append(missing, id)
+		}
+	}
+	return missingKeys("the backup", missing, secrets)
 }
 
 func header(lines *bufio.Scanner) (h Header, err error) {

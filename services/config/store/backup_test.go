@@ -55,7 +55,7 @@ func backedUp(t *testing.T, r *replica) []byte {
 
 func restored(t *testing.T, d *storetest.Database, backup []byte) error {
 	t.Helper()
-	_, err := store.Restore(t.Context(), d.Config, bytes.NewReader(backup), "ops", taken)
+	_, err := store.Restore(t.Context(), d.Config, bytes.NewReader(backup), "ops", taken, nil)
 	return err
 }
 

@@ -166,11 +166,13 @@ func (t *Tx) WriteAll(ctx context.Context, e Entry, all []Version) error {
 	}
 	for _, v := range all {
 		for _, step := range []step{
-			{`INSERT INTO versions (kind, name, revision, until, deleted, body)
-				SELECT kind, name, revision, CAST($1 AS BIGINT), deleted, body FROM resources WHERE kind = $2 AND name = $3`, []any{e.Revision, v.Kind, v.Name}},
-			{`INSERT INTO resources (kind, name, revision, deleted, body) VALUES ($1, $2, $3, $4, $5)
-				ON CONFLICT (kind, name) DO UPDATE SET revision = excluded.revision, deleted = excluded.deleted, body = excluded.body`,
-				[]any{v.Kind, v.Name, v.Revision, v.Deleted, v.Body}},
+			{`INSERT INTO versions (kind, name, revision, until, deleted, body, secrets_key)
+				SELECT kind, name, revision, CAST($1 AS BIGINT), deleted, body, secrets_key FROM resources WHERE kind = $2 AND name = $3`,
+				[]any{e.Revision, v.Kind, v.Name}},
+			{`INSERT INTO resources (kind, name, revision, deleted, body, secrets_key) VALUES ($1, $2, $3, $4, $5, $6)
+				ON CONFLICT (kind, name) DO UPDATE SET revision = excluded.revision, deleted = excluded.deleted, body = excluded.body,
+					secrets_key = excluded.secrets_key`,
+				[]any{v.Kind, v.Name, v.Revision, v.Deleted, v.Body, int64(v.Key)}},
 		} {
 			if err := t.exec(ctx, step, e.Revision); err != nil {
 				return err

@@ -13,7 +13,7 @@ import (
 // Config is where revisions are kept: in PostgreSQL where url or url_file is set, else in a SQLite file.
 type Config struct {
 	// Path of the SQLite file; it and its folder are made, for this user alone, where they are missing. Beside it lie
-	// -wal and -shm. It holds the secrets of endpoints in clear.
+	// -wal and -shm.
 	Path string `yaml:"path" env:"TOLLGATE_CONFIG_DATABASE"`
 	// URL of a PostgreSQL database of version 13 or newer, postgres://user@host:5432/name?sslmode=verify-full, without a
 	// password; empty for SQLite. Several replicas may use one.

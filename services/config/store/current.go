@@ -106,7 +106,13 @@ func (c *current) sync(ctx context.Context, r Reader, h head) error {
 		if err != nil {
 			return err
 		}
-		goesOn = ok && history == uint64(from.history)
+		if goesOn = ok && history == uint64(from.history); goesOn {
+			changed, err := r.reencrypted(ctx, from.revision, h.revision)
+			if err != nil {
+				return err
+			}
+			goesOn = !changed
+		}
 	}
 	changed, err := r.versions(ctx, `SELECT kind, name, revision, deleted, body FROM resources
 		WHERE revision > $1 AND kind <> 'suppression' ORDER BY revision`, c.since(from, goesOn))
@@ -221,10 +227,18 @@ func (s *Store) Snapshot(ctx context.Context, asked *configv1.Position) (out Sna
 }
 
 // Since is what differs between a revision and an earlier one, or any other: the versions that only the first has, and the
-// names that only the second has. ok is false where the second is not known here, or not whole.
+// names that only the second has. ok is false where the second is not known here, or not whole, and where secrets were encrypted
+// anew in between.
 func (s *Store) Since(ctx context.Context, first Snapshot, second *configv1.Position) (out Snapshot, removed []*Version, ok bool, err error) {
 	other, err := s.Snapshot(ctx, second)
 	if err != nil || !other.Found || other.Pruned || other.At.Revision != second.GetRevision() || second.GetHistory() == 0 {
+		return first, nil, false, err
+	}
+	var reencrypted bool
+	if err := s.View(ctx, func(r Reader) (err error) {
+		reencrypted, err = r.reencrypted(ctx, other.At.Revision, first.At.Revision)
+		return err
+	}); err != nil || reencrypted {
 		return first, nil, false, err
 	}
 	out = first

@@ -56,7 +56,7 @@ type replica struct {
 func open(t testing.TB, d *storetest.Database) *replica {
 	t.Helper()
 	index := &counted{}
-	s, err := store.Open(t.Context(), d.Config, index)
+	s, err := store.Open(t.Context(), d.Config, index, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,8 +41,9 @@ func (s *Store) migrations(ctx context.Context) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	encrypting := goose.WithGoMigrations(goose.NewGoMigration(8, &goose.GoFunc{RunTx: s.encryptTables}, nil))
 	if s.dialect == sqliteDialect {
-		return goose.NewProvider(goose.DialectSQLite3, s.writer, files)
+		return goose.NewProvider(goose.DialectSQLite3, s.writer, files, encrypting)
 	}
 	// One replica migrates at a time; those of another schema do not wait for it.
 	var schema string
@@ -55,7 +56,7 @@ func (s *Store) migrations(ctx context.Context) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectPostgres, s.writer, files, goose.WithSessionLocker(locker))
+	return goose.NewProvider(goose.DialectPostgres, s.writer, files, encrypting, goose.WithSessionLocker(locker))
 }
 
 // newestVersion is of the tables that this binary knows.

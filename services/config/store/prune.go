@@ -32,7 +32,7 @@ func (s *Store) pruneSome(ctx context.Context, before time.Time, kept int) (int6
 	if err != nil || !ok {
 		return 0, err
 	}
-	result, err := tx.tx.ExecContext(ctx, `UPDATE versions SET body = NULL WHERE (kind, name, revision) IN (
+	result, err := tx.tx.ExecContext(ctx, `UPDATE versions SET body = NULL, secrets_key = 0 WHERE (kind, name, revision) IN (
 			SELECT v.kind, v.name, v.revision FROM versions v WHERE v.until <= $1 AND v.body IS NOT NULL
 				AND (SELECT COUNT(*) FROM versions l WHERE l.kind = v.kind AND l.name = v.name AND l.revision > v.revision) >= $2
 			ORDER BY v.until LIMIT $3)`, until, kept-1, pruneBatch)

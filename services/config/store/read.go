@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"math"
+
+	"github.com/tollgate/tollgate/pkg/secret"
 )
 
 // Suppression is the kind that is followed apart: no snapshot has it.
@@ -15,8 +17,10 @@ type Version struct {
 	Kind, Name string
 	Revision   int64
 	Deleted    bool
-	// Body is the resource's message with its metadata; nil where it was pruned.
+	// Body is the resource's message with its metadata, its secrets encrypted; nil where it was pruned.
 	Body []byte
+	// Key is what the secrets of one that is written are encrypted with; 0 where it has none.
+	Key secret.KeyID
 }
 
 // Revisions are a revision, and the newest at or before it that is applied.

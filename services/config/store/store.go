@@ -18,6 +18,8 @@ type Store struct {
 	// that Begin locks.
 	writer, reader *sql.DB
 	current        current
+	// secrets encrypts; nil where no kind has any.
+	secrets Secrets
 
 	mu  sync.Mutex
 	run run
@@ -37,17 +39,29 @@ type dialect struct {
 }
 
 // Open opens the database that the configuration names, and brings its tables up to date: whoever comes first does, and
-// others wait for it.
-func Open(ctx context.Context, c Config, index Index) (*Store, error) {
+// others wait for it. Secrets are encrypted from then on, what stood before in clear included; secrets may be nil where no kind
+// has any.
+func Open(ctx context.Context, c Config, index Index, secrets Secrets) (*Store, error) {
 	s, err := connect(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	s.current.index = index
-	if err := s.migrate(ctx, 0); err != nil {
+	s.current.index, s.secrets = index, secrets
+	if err := s.bringUp(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// bringUp has the tables as this binary needs them, no secret in clear in them, and every key at hand.
+func (s *Store) bringUp(ctx context.Context) error {
+	if err := s.migrate(ctx, 0); err != nil {
+		return err
+	}
+	if err := s.scrub(ctx); err != nil {
+		return err
+	}
+	return s.checkKeys(ctx)
 }
 
 func connect(ctx context.Context, c Config) (*Store, error) {

@@ -99,7 +99,7 @@ func TestReplicas_StartTogether(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			s, err := store.Open(t.Context(), d.Config, &counted{})
+			s, err := store.Open(t.Context(), d.Config, &counted{}, nil)
 			if err != nil {
 				t.Errorf("start beside others: %v", err)
 				return
@@ -231,7 +231,7 @@ func TestMigrations_OfANewerBinaryAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, " + map[bool]string{true: "true", false: "1"}[d.Postgres()] + ")")
-	_, err := store.Open(t.Context(), d.Config, &counted{})
+	_, err := store.Open(t.Context(), d.Config, &counted{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "tables of version 999") {
 		t.Errorf("%v", err)
 	}

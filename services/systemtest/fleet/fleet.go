@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -82,6 +83,9 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 	); err != nil {
 		return nil, fmt.Errorf("prepare installation: %w", err)
 	}
+	if _, err := secret.Create(f.Keyset()); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("prepare installation: %w", err)
+	}
 	if cfg.Postgres != "" {
 		f.databaseURL = filepath.Join(cfg.Dir, "database-url")
 		if err := os.WriteFile(f.databaseURL, []byte(PostgresURL(cfg.Postgres)+"\n"), 0o600); err != nil {
@@ -102,6 +106,9 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 	}
 	return f, nil
 }
+
+// Keyset is the file of the keys that secrets are encrypted with.
+func (f *Fleet) Keyset() string { return filepath.Join(f.cfg.Dir, "keyset.json") }
 
 // Kafka is a client of the installation's topics, as a user.
 func (f *Fleet) Kafka(user string) (*stream.Client, error) {

@@ -44,6 +44,9 @@ func (m *Member) configuration(kafka stream.Security) string {
 	if parts.Database != nil {
 		fmt.Fprintf(&b, "database: {path: %q, url_file: %q}\n", f.Database(), f.databaseURL)
 	}
+	if parts.Secrets != nil {
+		fmt.Fprintf(&b, "secrets: {keyset_file: %q}\n", f.Keyset())
+	}
 	if parts.Kafka != nil {
 		fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q, sasl_mechanism: %q, sasl_username: %q, sasl_password_file: %q}\n",
 			strings.Join(f.cfg.Brokers, `", "`), f.Prefix, kafka.Mechanism, kafka.Username, kafka.PasswordFile)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/provision"
 )
@@ -89,6 +90,9 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := secret.Create(cfg.keyset()); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
 	servers, err := startServers(ctx, filepath.Join(cfg.Dir, "kafka"), cfg.AnyPort)
 	if err != nil {
 		return nil, err
@@ -107,6 +111,9 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 	}
 	return i, nil
 }
+
+// keyset is the file of the keys that secrets are encrypted with.
+func (c Config) keyset() string { return filepath.Join(c.Dir, "keyset.json") }
 
 // ownKey is the key in the file at path, for this user alone; one is drawn where none is.
 func ownKey(path string) (string, error) {
@@ -175,6 +182,9 @@ func (i *Installation) configure(ctx context.Context, parts process.Parts) error
 	}
 	if parts.Provision != nil {
 		*parts.Provision = i.Provision
+	}
+	if parts.Secrets != nil {
+		parts.Secrets.KeysetFile = i.cfg.keyset()
 	}
 	if parts.Kafka != nil {
 		*parts.Kafka = i.kafka()

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/services/tollgate/cli/changes"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/cli/hooks"
+	"github.com/tollgate/tollgate/services/tollgate/cli/keys"
 	"github.com/tollgate/tollgate/services/tollgate/cli/records"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
@@ -83,9 +84,11 @@ type commands struct {
 		Explain explainNotification `cmd:"" help:"Show why notifications did or did not fire for an event."`
 	} `cmd:"" help:"Try notifications before they are active, and explain what they did."`
 	Keys struct {
-		New           newKey    `cmd:"" help:"Make an API key, and the hash that services know it by."`
-		WebhookSecret newSecret `cmd:"" help:"Make a secret that signs the webhooks of an endpoint."`
-	} `cmd:"" help:"Make API keys and secrets."`
+		New           keys.New           `cmd:"" help:"Make an API key, and the hash that services know it by."`
+		WebhookSecret keys.WebhookSecret `cmd:"" help:"Make a secret that signs the webhooks of an endpoint."`
+		Keyset        keys.Keyset        `cmd:"" name:"seal" help:"Make the keyset that secrets of the configuration are encrypted with."`
+		Rotate        keys.Rotate        `cmd:"" help:"Replace the key of a keyset, step by step and without a stop."`
+	} `cmd:"" help:"Make API keys, secrets and the keyset that secrets are encrypted with."`
 	Proto struct {
 		Export exportProto `cmd:"" help:"Write the .proto files and all they import into a folder."`
 	} `cmd:"" help:"Protobuf files for clients in other languages."`

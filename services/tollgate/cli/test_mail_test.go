@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ func runEmail(t *testing.T, installation *allinone.Installation, config, service
 	cfg.Redis.Address, cfg.Redis.SkipDurabilityCheck = installation.Redis, true
 	cfg.GRPC.Listen, cfg.GRPC.KeyHashes = "127.0.0.1:0", []string{rpc.HashKey(testKey)}
 	cfg.Configuration.Address, cfg.Configuration.APIKeyFile = config, serviceKeyFile
+	cfg.Secrets.KeysetFile = filepath.Join(filepath.Dir(serviceKeyFile), "keyset.json")
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/config"
@@ -24,17 +25,19 @@ import (
 // Table are all services, in the order of an event's journey.
 var Table = []Process{
 	of("config", config.DefaultConfig, config.Run, func(c *config.Config) Parts {
-		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Database: &c.Database, Provision: &c.Provision.Address}
+		return Parts{
+			Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Database: &c.Database, Provision: &c.Provision.Address, Secrets: &c.Secrets,
+		}
 	}),
 	of("ingest", ingest.DefaultConfig, ingest.Run, func(c *ingest.Config) Parts {
 		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Redis: &c.Redis, Configuration: &c.Configuration, HTTP: &c.HTTP.Listen}
 	}),
-	of("provision", provision.DefaultConfig, provision.Run, func(c *provision.Config) Parts { return framed(&c.Config) }),
+	of("provision", provision.DefaultConfig, provision.Run, func(c *provision.Config) Parts { return sending(&c.Config, &c.Secrets) }),
 	of("safeguard", safeguard.DefaultConfig, safeguard.Run, func(c *safeguard.Config) Parts { return framed(&c.Config) }),
 	of("trigger", trigger.DefaultConfig, trigger.Run, func(c *trigger.Config) Parts { return framed(&c.Config) }),
 	// The channels, one line each.
-	of("webhook", webhook.DefaultConfig, webhook.Run, func(c *webhook.Config) Parts { return framed(&c.Config) }),
-	of("email", email.DefaultConfig, email.Run, func(c *email.Config) Parts { return framed(&c.Config) }),
+	of("webhook", webhook.DefaultConfig, webhook.Run, func(c *webhook.Config) Parts { return sending(&c.Config, &c.Secrets) }),
+	of("email", email.DefaultConfig, email.Run, func(c *email.Config) Parts { return sending(&c.Config, &c.Secrets) }),
 }
 
 // Process is a service that an installation runs.
@@ -66,6 +69,7 @@ type Parts struct {
 	Redis         *redisstate.Config
 	Configuration *configclient.Config
 	Database      *store.Config
+	Secrets       *secret.Config
 	// Provision is the address at which config tests hooks.
 	Provision *string
 	// HTTP is the address at which events are taken by HTTP.
@@ -75,6 +79,13 @@ type Parts struct {
 // framed are the parts of a service that runs in the frame of pkg/daemon.
 func framed(c *frame.Config) Parts {
 	return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Redis: &c.Redis, Configuration: &c.Configuration}
+}
+
+// sending are those of one that sends, and decrypts secrets for it.
+func sending(c *frame.Config, secrets *secret.Config) Parts {
+	p := framed(c)
+	p.Secrets = secrets
+	return p
 }
 
 // Listeners are the names of what a service listens with.

@@ -148,8 +148,57 @@ func (d *Database) exec(query string) {
 	}
 }
 
-// Exec runs a statement on the tables, as somebody beside the service would.
-func (d *Database) Exec(query string) {
+// Exec runs statements on the tables, as somebody beside the service would.
+func (d *Database) Exec(queries ...string) {
+	d.t.Helper()
+	d.beside(func(db *sql.DB) error {
+		for _, q := range queries {
+			if _, err := db.Exec(q); err != nil {
+				return fmt.Errorf("%.200s: %w", q, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Rows are the rows of a query as texts.
+func (d *Database) Rows(query string) (all [][]string) {
+	d.t.Helper()
+	d.beside(func(db *sql.DB) error {
+		rows, err := db.Query(query)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		columns, err := rows.Columns()
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			row, into := make([]string, len(columns)), make([]any, len(columns))
+			for i := range row {
+				into[i] = &row[i]
+			}
+			if err := rows.Scan(into...); err != nil {
+				return err
+			}
+			all = append(all, row)
+		}
+		return rows.Err()
+	})
+	return all
+}
+
+// Literal is bytes in a statement.
+func (d *Database) Literal(b []byte) string {
+	if d.Postgres() {
+		return fmt.Sprintf("'\\x%x'", b)
+	}
+	return fmt.Sprintf("X'%x'", b)
+}
+
+// beside does something with a connection of its own.
+func (d *Database) beside(do func(*sql.DB) error) {
 	d.t.Helper()
 	driver, address := "sqlite", d.Config.Path
 	if d.Postgres() {
@@ -163,12 +212,48 @@ func (d *Database) Exec(query string) {
 	}
 	db, err := sql.Open(driver, address)
 	if err == nil {
-		_, err = db.Exec(query)
-		err = errors.Join(err, db.Close())
+		err = errors.Join(do(db), db.Close())
 	}
 	if err != nil {
-		d.t.Fatalf("%s: %v", query, err)
+		d.t.Fatal(err)
 	}
+}
+
+// Files is every byte that the database's files hold of its tables, also of rows that were replaced. On PostgreSQL it asks the
+// server for them.
+func (d *Database) Files() map[string][]byte {
+	d.t.Helper()
+	all := map[string][]byte{}
+	if !d.Postgres() {
+		for _, end := range []string{"", "-wal", "-shm"} {
+			content, err := os.ReadFile(d.Config.Path + end)
+			if err != nil && end == "" {
+				d.t.Fatalf("read the database: %v", err)
+			}
+			all["config.db"+end] = content
+		}
+		return all
+	}
+	d.exec("CHECKPOINT")
+	rows, err := d.admin.Query(`WITH mine AS (SELECT c.oid, c.relname, c.reltoastrelid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1)
+		SELECT relname, pg_read_binary_file(pg_relation_filepath(oid)) FROM mine WHERE pg_relation_filepath(oid) IS NOT NULL
+		UNION ALL SELECT relname || '-toast', pg_read_binary_file(pg_relation_filepath(reltoastrelid::regclass)) FROM mine WHERE reltoastrelid <> 0`, d.schema)
+	if err != nil {
+		d.t.Fatalf("read the files of PostgreSQL: %v", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var content []byte
+		if err := rows.Scan(&name, &content); err != nil {
+			d.t.Fatalf("read the files of PostgreSQL: %v", err)
+		}
+		all[name] = content
+	}
+	if err := rows.Err(); err != nil {
+		d.t.Fatalf("read the files of PostgreSQL: %v", err)
+	}
+	return all
 }
 
 func (d *Database) drop(schema string) {

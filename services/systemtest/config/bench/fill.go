@@ -15,16 +15,22 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config"
 	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // fill restores a backup that has everything: by calls it would take an hour.
 func (b *bed) fill(ctx context.Context, dir string) error {
 	url := filepath.Join(dir, "fleet", "database-url")
+	keyset, err := secret.Open(b.fleet.Keyset())
+	if err != nil {
+		return err
+	}
 	from, to := io.Pipe()
 	go func() { to.CloseWithError(b.backup(to)) }()
-	_, err := store.Restore(ctx, store.Config{URLFile: url}, from, "bench", time.Now())
+	_, err = store.Restore(ctx, store.Config{URLFile: url}, from, "bench", time.Now(), config.Secrets{Keyset: keyset})
 	return errors.Join(err, from.Close())
 }
 

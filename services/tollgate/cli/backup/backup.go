@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/services/config"
 	"github.com/tollgate/tollgate/services/config/store"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
@@ -22,12 +23,20 @@ type Database struct {
 	Settings string `help:"Configuration file of the config service, as it is given to -config; without it its defaults and the variables of the environment." placeholder:"FILE"`
 }
 
-func (d Database) config() (store.Config, error) {
+func (d Database) config() (store.Config, config.Secrets, error) {
 	cfg := config.DefaultConfig()
 	if err := daemon.Load(d.Settings, os.Environ(), &cfg); err != nil {
-		return store.Config{}, err
+		return store.Config{}, config.Secrets{}, err
 	}
-	return cfg.Database, nil
+	keyset, err := secret.Open(cfg.Secrets.KeysetFile)
+	return cfg.Database, config.Secrets{Keyset: keyset}, err
+}
+
+// Tables is where the tables are.
+func (d Database) Tables() (store.Config, error) {
+	cfg := config.DefaultConfig()
+	err := daemon.Load(d.Settings, os.Environ(), &cfg)
+	return cfg.Database, err
 }
 
 // Backup writes a backup.
@@ -39,7 +48,8 @@ type Backup struct {
 // Help is shown below the flags.
 func (Backup) Help() string {
 	return `The file holds every resource, every old version that was not pruned, and who made which revision, as of one moment. It is the same for
-SQLite and PostgreSQL. The service may run meanwhile. Secrets are in it as the database has them: keep it as you keep those.
+SQLite and PostgreSQL. The service may run meanwhile. Secrets are in it encrypted: without the keyset
+(secrets.keyset_file) that the service has now it can't be restored, so keep both, and apart from each other.
 
 The command opens the database itself, with the service's own configuration, so it works while no service runs.
 
@@ -50,11 +60,11 @@ Example:
 
 // Run writes the file beside its name first, so that one of that name is always whole.
 func (c Backup) Run(ctx context.Context, streams command.Streams) (err error) {
-	cfg, err := c.config()
+	cfg, secrets, err := c.config()
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, cfg, nothing{})
+	db, err := store.Open(ctx, cfg, nothing{}, secrets)
 	if err != nil {
 		return err
 	}
@@ -114,7 +124,8 @@ type Restore struct {
 // Help is shown below the flags.
 func (Restore) Help() string {
 	return `The database must be empty: it may be new, and of the other kind than the one that was backed up. This is the move from SQLite to
-PostgreSQL: stop the service, back up, set database.url_file in its file, restore, start it. Nothing is restored where the file is damaged.
+PostgreSQL: stop the service, back up, set database.url_file in its file, restore, start it. Nothing is restored where the file is damaged,
+or where the keyset (secrets.keyset_file) lacks a key that its secrets are encrypted with.
 
 What was changed after the backup is lost. Services that know of it do not follow: they go on by what they have and are not ready, until
 tollgate config accept-restore.
@@ -126,7 +137,7 @@ Example:
 
 // Run restores.
 func (c Restore) Run(ctx context.Context, streams command.Streams) (err error) {
-	cfg, err := c.config()
+	cfg, secrets, err := c.config()
 	if err != nil {
 		return err
 	}
@@ -139,7 +150,7 @@ func (c Restore) Run(ctx context.Context, streams command.Streams) (err error) {
 		defer f.Close() //nolint:errcheck // it was read
 		from = f
 	}
-	h, err := store.Restore(ctx, cfg, from, command.Operator(), time.Now())
+	h, err := store.Restore(ctx, cfg, from, command.Operator(), time.Now(), secrets)
 	if err != nil {
 		return err
 	}

@@ -3,12 +3,14 @@ package backup
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/services/config/store"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
@@ -17,7 +19,8 @@ import (
 func settings(t *testing.T, dir string) string {
 	t.Helper()
 	name := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(name, []byte("database: {path: "+filepath.Join(dir, "config.db")+"}\n"), 0o600); err != nil {
+	text := fmt.Sprintf("database: {path: %s}\nsecrets: {keyset_file: %s}\n", filepath.Join(dir, "config.db"), secrettest.File(t))
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return name
@@ -25,7 +28,7 @@ func settings(t *testing.T, dir string) string {
 
 func open(t *testing.T, dir string) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(dir, "config.db")}, nothing{})
+	s, err := store.Open(t.Context(), store.Config{Path: filepath.Join(dir, "config.db")}, nothing{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package cli
+package keys
 
 import (
 	"crypto/rand"
@@ -9,14 +9,14 @@ import (
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
-// newSecret makes a secret of a signature.
-type newSecret struct {
+// WebhookSecret makes a secret of a signature.
+type WebhookSecret struct {
 	command.Listing
 	File string `help:"Write the secret into this file, which must not exist and is readable by its owner alone; it is then not printed." placeholder:"FILE"`
 }
 
 // Help is shown below the flags.
-func (newSecret) Help() string {
+func (WebhookSecret) Help() string {
 	return `The secret is 32 random bytes. It goes into the secrets of an endpoint, and to its receiver, who verifies signatures with it
 (Standard Webhooks). To change a secret without a gap put the new one before the old one, give the new one to the
 receiver, and take the old one out of the endpoint once the receiver uses the new one.
@@ -34,7 +34,7 @@ type secretRow struct {
 }
 
 // Run draws.
-func (c newSecret) Run(streams command.Streams) error {
+func (c WebhookSecret) Run(streams command.Streams) error {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		return fmt.Errorf("draw secret: %w", err)

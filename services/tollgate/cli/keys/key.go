@@ -1,4 +1,5 @@
-package cli
+// Package keys makes API keys, secrets of signatures, and the keyset that secrets of the configuration are encrypted with.
+package keys
 
 import (
 	"crypto/rand"
@@ -11,15 +12,15 @@ import (
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
-// newKey makes an API key.
-type newKey struct {
+// New makes an API key.
+type New struct {
 	command.Listing
 	KeyFile    string `help:"Write the key into this file, which must not exist and is readable by its owner alone; it is then not printed." placeholder:"FILE"`
 	HashesFile string `help:"Append the hash to this file: grpc.api_key_hashes_file of the services, or grpc.service_key_hashes_file." placeholder:"FILE"`
 }
 
 // Help is shown below the flags.
-func (newKey) Help() string {
+func (New) Help() string {
 	return `Services know only the hash (grpc.api_key_hashes_file, one a line); callers send the key. A key can't be computed from its
 hash: replace a key that is lost.
 
@@ -41,7 +42,7 @@ type keyRow struct {
 }
 
 // Run draws.
-func (c newKey) Run(streams command.Streams) error {
+func (c New) Run(streams command.Streams) error {
 	secret := make([]byte, 32)
 	if _, err := rand.Read(secret); err != nil {
 		return fmt.Errorf("draw key: %w", err)

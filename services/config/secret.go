@@ -1,0 +1,139 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/secret"
+	"github.com/tollgate/tollgate/services/config/store"
+)
+
+// Secrets encrypts the secrets of resources for the tables: what is a secret follows from the kinds of targets.
+type Secrets struct{ *secret.Keyset }
+
+// Kinds implements store.Secrets.
+func (Secrets) Kinds() []string {
+	var names []string
+	for _, k := range table.Kinds() {
+		names = append(names, k.Field)
+	}
+	return names
+}
+
+// Encrypt implements store.Secrets.
+func (e Secrets) Encrypt(kind, name string, body []byte) ([]byte, secret.KeyID, error) {
+	for _, k := range table.Kinds() {
+		if k.Field != kind {
+			continue
+		}
+		r := k.New()
+		if err := proto.Unmarshal(body, r); err != nil {
+			return body, 0, fmt.Errorf("read %s: %w", name, err)
+		}
+		if err := k.Decrypt(r, e.Keyset); err != nil {
+			return body, 0, err
+		}
+		key, err := k.Encrypt(r, e.Keyset)
+		if err != nil {
+			return body, 0, err
+		}
+		encrypted, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+		if err != nil {
+			return body, 0, fmt.Errorf("encode %s: %w", name, err)
+		}
+		return encrypted, key, nil
+	}
+	return body, 0, nil
+}
+
+// decode reads a stored version with its secrets in clear: for a comparison, or to be masked. One that can't be decrypted stays
+// as it is, which no change lets pass.
+func (s *service) decode(k *kind, v store.Version) (resource, error) {
+	r, err := k.decode(v)
+	if err == nil && k.secrets != nil {
+		s.decrypt(k.secrets, r)
+	}
+	return r, err
+}
+
+func (s *service) decrypt(k *channel.Kind, r resource) {
+	if err := k.Decrypt(r, s.keyset); err != nil {
+		s.log.Error("secret can't be decrypted, its resource is not sent to until it is given again", zap.String("name", r.GetName()), zap.Error(err))
+	}
+}
+
+// encrypted is a copy as it is stored, with the key; the resource itself where its kind has no secrets.
+func (s *service) encrypted(k *kind, r resource) (resource, secret.KeyID, error) {
+	if k.secrets == nil {
+		return r, 0, nil
+	}
+	r = clone(r)
+	key, err := k.secrets.Encrypt(r, s.keyset)
+	return r, key, err
+}
+
+// secretUnreadable is the reason where a stored secret can't be decrypted.
+const secretUnreadable = "SECRET_UNREADABLE"
+
+// unreadable adds the secrets that could not be decrypted, or look as if they were encrypted.
+func unreadable(f *fault.Violations, k *kind, r resource) {
+	if k.secrets == nil {
+		return
+	}
+	for _, field := range k.secrets.Encrypted(r) {
+		f.AddAs(secretUnreadable, field, "the stored one can't be decrypted: give it again; one that is given must not begin with %q", secret.Prefix)
+	}
+}
+
+// encryptEvery is how often the file of the keyset is looked at for another primary key.
+const encryptEvery = 5 * time.Second
+
+// keysetUnreadable is the code of the incident where the file of the keyset can't be read again.
+const keysetUnreadable = "KEYSET_UNREADABLE"
+
+// keepEncrypting encrypts anew what is under an old key, when the primary key changes and at the start, until ctx ends.
+func (s *service) keepEncrypting(ctx context.Context) {
+	ticker := time.NewTicker(encryptEvery)
+	defer ticker.Stop()
+	var failed string
+	for {
+		if err := s.encryptAnew(ctx); err != nil && ctx.Err() == nil && err.Error() != failed {
+			failed = err.Error()
+			s.log.Error("secrets not encrypted with the primary key, trying again", zap.Error(err))
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *service) encryptAnew(ctx context.Context) error {
+	if err := s.keyset.Check(); err != nil {
+		s.unread.Store(&daemon.Incident{Code: keysetUnreadable, Detail: err.Error()})
+		return err
+	}
+	s.unread.Store(nil)
+	done, err := s.store.Reencrypt(ctx, s.clock())
+	if err != nil {
+		return err
+	}
+	if done.Revision > 0 {
+		s.announce(ctx)
+		s.log.Info("secrets encrypted with another key", zap.Stringer("key", s.keyset.Primary()), zap.Int("versions", done.Rows),
+			zap.Int64("revision", done.Revision))
+	}
+	if n := len(done.Failed); n > 0 {
+		return fmt.Errorf("%d versions keep their key, the first: %w", n, done.Failed[0])
+	}
+	return nil
+}
