@@ -24,7 +24,7 @@ func TestChannels_AreNamedByTheirTablesAlone(t *testing.T) {
 		"services/tollgate/process/process.go":  "the table of services",
 		"services/tollgate/try/receiver.go":     "a receiver is one of a channel",
 		"services/systemtest/fleet/receiver.go": "a receiver is one of a channel",
-		"services/tollgate/cli/secret.go":       "makes a secret that signs webhooks",
+		"services/tollgate/cli/keys/secret.go":  "makes a secret that signs webhooks",
 		"services/tollgate/cli/cli.go":          "the name of the command that does",
 		"services/config/address.go":            "addresses of users and suppressions are those of e-mail",
 		"pkg/event/sample.go":                   "a contact has an e-mail address",
