@@ -79,7 +79,7 @@ func kindNamed(message string) string {
 
 // shown is a change with what became of each field.
 func (c *changeService) shown(ctx context.Context, e store.Change) (*configv1.Change, error) {
-	if e.Kind != historyKind && kindOf(e.Kind) == nil {
+	if e.Kind != historyKind && e.Kind != store.SecretsKind && kindOf(e.Kind) == nil {
 		return nil, fmt.Errorf("read revision %d: this binary does not know kind %q", e.Revision, e.Kind)
 	}
 	out := &configv1.Change{

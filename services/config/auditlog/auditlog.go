@@ -268,6 +268,8 @@ func methodOf(c *configv1.Change) string {
 		return "tollgate config restore"
 	case c.GetKind() == history:
 		return service + "HistoryService/AcceptRestore"
+	case c.GetKind() == "Secrets":
+		return "tollgate keys rotate"
 	case c.GetAction() == "restore":
 		return service + "ChangeService/RestoreResource"
 	case c.GetAction() == "reorder":

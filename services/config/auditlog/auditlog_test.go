@@ -73,7 +73,7 @@ func (noIndex) Change(_, _ *store.Version) {}
 // replica is one process on the database.
 func (b *bed) replica(name string) *Log {
 	b.t.Helper()
-	s, err := store.Open(b.t.Context(), b.db.Config, noIndex{})
+	s, err := store.Open(b.t.Context(), b.db.Config, noIndex{}, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
