@@ -77,6 +77,7 @@ func TestAlerts_NoneFiresOnAHealthyRun(t *testing.T) {
 		t.Fatalf("try names %d admin listeners of %d:\n%s", len(scraped), len(services), out)
 	}
 	for _, s := range scraped {
+		awaitReady(t, s[1], s[2]+"/metrics")
 		all.scrape(t, s[1], s[2]+"/metrics")
 	}
 	engine := newEvaluator()
@@ -85,6 +86,29 @@ func TestAlerts_NoneFiresOnAHealthyRun(t *testing.T) {
 			t.Errorf("%s fires: %v", r.Alert, firing)
 		}
 	}
+}
+
+// awaitReady returns once a process shows that it is ready: it looks at its checks once a second.
+func awaitReady(t *testing.T, service, url string) {
+	t.Helper()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for range 1200 {
+		response, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "\ntollgate_"+service+"_ready 1\n") {
+			return
+		}
+		<-again.C
+	}
+	t.Fatalf("%s is not ready", service)
 }
 
 // scrape reads the metrics of a process: gauges as if they had always stood so, counters as if they had risen evenly.
