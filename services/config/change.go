@@ -19,6 +19,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/protobounds"
 	"github.com/tollgate/tollgate/services/config/query"
 	"github.com/tollgate/tollgate/services/config/store"
 )
@@ -242,7 +243,7 @@ func (s *service) violations(ctx context.Context, k *kind, q queries, d draft, i
 			return err
 		}
 		if long { // what compares a list's elements with each other would take long
-			reportTooLarge(&f, large)
+			protobounds.Report(&f, large)
 			return below(k, f.Err(reason.ConfigInvalid))
 		}
 		if k.validate != nil {
@@ -274,7 +275,7 @@ func (s *service) violations(ctx context.Context, k *kind, q queries, d draft, i
 	for _, v := range d.redirected {
 		f.AddAs(v.Reason, v.Field, "%s", v.Description)
 	}
-	reportTooLarge(&f, large)
+	protobounds.Report(&f, large)
 	if err := f.ErrShared(reason.ConfigInvalid); err != nil {
 		return below(k, err)
 	}

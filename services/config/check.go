@@ -3,10 +3,33 @@ package config
 import (
 	"context"
 	"runtime"
+	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/services/config/protobounds"
 )
+
+// lengths are the bounds that stand in the .proto of each kind; compiled once.
+var lengths = sync.OnceValues(func() (protobounds.Bounds, error) {
+	var messages []proto.Message
+	for _, k := range kinds {
+		messages = append(messages, k.make())
+	}
+	return protobounds.New(messages...)
+})
+
+// exceeded are the fields that are larger than their .proto allows; long where one of them is an endless list.
+func exceeded(m proto.Message) (fields []fault.Violation, long bool, err error) {
+	b, err := lengths()
+	if err != nil {
+		return nil, false, err
+	}
+	fields, long = b.Exceeded(m)
+	return fields, long, nil
+}
 
 // checkTimeout is how long a resource may take to be checked, the wait for a place included.
 var checkTimeout = 5 * time.Second

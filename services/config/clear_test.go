@@ -21,6 +21,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/encrypt"
 	"github.com/tollgate/tollgate/services/config/store"
 )
 
@@ -76,7 +77,7 @@ func (r *running) everywhere() map[string][]byte {
 	r.t.Helper()
 	all := r.db.Files()
 	keyset := secrettest.Open(r.t, r.keyset)
-	db, err := store.Open(r.t.Context(), r.db.Config, &index{log: zap.NewNop()}, Secrets{keyset})
+	db, err := store.Open(r.t.Context(), r.db.Config, &index{log: zap.NewNop()}, encrypt.Rows{Keyset: keyset})
 	if err != nil {
 		r.t.Fatal(err)
 	}

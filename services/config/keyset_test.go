@@ -20,6 +20,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/encrypt"
 	"github.com/tollgate/tollgate/services/config/store"
 	"github.com/tollgate/tollgate/services/config/store/storetest"
 )
@@ -30,7 +31,7 @@ func TestKeyset_ThatIsAnotherIsRefusedAtTheStart(t *testing.T) {
 	r.stop()
 	own := r.keyset
 	key := secrettest.Open(t, own).Primary()
-	_, err := store.Open(t.Context(), r.db.Config, &index{log: zap.NewNop()}, Secrets{secrettest.Open(t, secrettest.File(t))})
+	_, err := store.Open(t.Context(), r.db.Config, &index{log: zap.NewNop()}, encrypt.Rows{Keyset: secrettest.Open(t, secrettest.File(t))})
 	if err == nil || !strings.Contains(err.Error(), key.String()) {
 		t.Errorf("another keyset: %v, want the key %s", err, key)
 	}
@@ -49,7 +50,7 @@ func TestBackup_IsRestoredUnderItsKeysetAlone(t *testing.T) {
 	r.withSecrets()
 	r.stop()
 	keyset := secrettest.Open(t, r.keyset)
-	db, err := store.Open(t.Context(), r.db.Config, &index{log: zap.NewNop()}, Secrets{keyset})
+	db, err := store.Open(t.Context(), r.db.Config, &index{log: zap.NewNop()}, encrypt.Rows{Keyset: keyset})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,12 +62,12 @@ func TestBackup_IsRestoredUnderItsKeysetAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.db = storetest.New(t)
-	other := Secrets{secrettest.Open(t, secrettest.File(t))}
+	other := encrypt.Rows{Keyset: secrettest.Open(t, secrettest.File(t))}
 	_, err = store.Restore(t.Context(), r.db.Config, bytes.NewReader(backup.Bytes()), "ops", time.Now(), other)
 	if err == nil || !strings.Contains(err.Error(), keyset.Primary().String()) {
 		t.Fatalf("another keyset: %v, want the key %s", err, keyset.Primary())
 	}
-	if _, err := store.Restore(t.Context(), r.db.Config, bytes.NewReader(backup.Bytes()), "ops", time.Now(), Secrets{keyset}); err != nil {
+	if _, err := store.Restore(t.Context(), r.db.Config, bytes.NewReader(backup.Bytes()), "ops", time.Now(), encrypt.Rows{Keyset: keyset}); err != nil {
 		t.Fatal(err)
 	}
 	r.run()
@@ -151,7 +152,7 @@ func TestReencrypt_GoesForwardAlone(t *testing.T) {
 	}
 	reencrypt := func(file string) store.Reencrypted {
 		t.Helper()
-		db, err := store.Open(t.Context(), r.db.Config, &index{log: zap.NewNop()}, Secrets{secrettest.Open(t, file)})
+		db, err := store.Open(t.Context(), r.db.Config, &index{log: zap.NewNop()}, encrypt.Rows{Keyset: secrettest.Open(t, file)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,53 +6,13 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/channel"
-	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/services/config/store"
 )
-
-// Secrets encrypts the secrets of resources for the tables: what is a secret follows from the kinds of targets.
-type Secrets struct{ *secret.Keyset }
-
-// Kinds implements store.Secrets.
-func (Secrets) Kinds() []string {
-	var names []string
-	for _, k := range table.Kinds() {
-		names = append(names, k.Field)
-	}
-	return names
-}
-
-// Encrypt implements store.Secrets.
-func (e Secrets) Encrypt(kind, name string, body []byte) ([]byte, secret.KeyID, error) {
-	for _, k := range table.Kinds() {
-		if k.Field != kind {
-			continue
-		}
-		r := k.New()
-		if err := proto.Unmarshal(body, r); err != nil {
-			return body, 0, fmt.Errorf("read %s: %w", name, err)
-		}
-		if err := k.Decrypt(r, e.Keyset); err != nil {
-			return body, 0, err
-		}
-		key, err := k.Encrypt(r, e.Keyset)
-		if err != nil {
-			return body, 0, err
-		}
-		encrypted, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
-		if err != nil {
-			return body, 0, fmt.Errorf("encode %s: %w", name, err)
-		}
-		return encrypted, key, nil
-	}
-	return body, 0, nil
-}
 
 // decode reads a stored version with its secrets in clear: for a comparison, or to be masked. One that can't be decrypted stays
 // as it is, which no change lets pass.

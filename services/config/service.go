@@ -18,6 +18,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/config/auditlog"
+	"github.com/tollgate/tollgate/services/config/encrypt"
 	"github.com/tollgate/tollgate/services/config/onward"
 	"github.com/tollgate/tollgate/services/config/store"
 )
@@ -59,7 +60,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	index := &index{log: env.Log}
-	db, err := store.Open(ctx, cfg.Database, index, Secrets{keyset})
+	db, err := store.Open(ctx, cfg.Database, index, encrypt.Rows{Keyset: keyset})
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := validator(); err != nil {
+	if _, err := lengths(); err != nil {
 		return err
 	}
 	kafka, err := stream.Open(cfg.Kafka, env.Log, env.Metrics)

@@ -17,7 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"github.com/tollgate/tollgate/services/config"
+	"github.com/tollgate/tollgate/services/config/encrypt"
 	"github.com/tollgate/tollgate/services/config/store"
 )
 
@@ -30,7 +30,7 @@ func (b *bed) fill(ctx context.Context, dir string) error {
 	}
 	from, to := io.Pipe()
 	go func() { to.CloseWithError(b.backup(to)) }()
-	_, err = store.Restore(ctx, store.Config{URLFile: url}, from, "bench", time.Now(), config.Secrets{Keyset: keyset})
+	_, err = store.Restore(ctx, store.Config{URLFile: url}, from, "bench", time.Now(), encrypt.Rows{Keyset: keyset})
 	return errors.Join(err, from.Close())
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/services/config"
+	"github.com/tollgate/tollgate/services/config/encrypt"
 	"github.com/tollgate/tollgate/services/config/store"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
@@ -23,13 +24,13 @@ type Database struct {
 	Settings string `help:"Configuration file of the config service, as it is given to -config; without it its defaults and the variables of the environment." placeholder:"FILE"`
 }
 
-func (d Database) config() (store.Config, config.Secrets, error) {
+func (d Database) config() (store.Config, encrypt.Rows, error) {
 	cfg := config.DefaultConfig()
 	if err := daemon.Load(d.Settings, os.Environ(), &cfg); err != nil {
-		return store.Config{}, config.Secrets{}, err
+		return store.Config{}, encrypt.Rows{}, err
 	}
 	keyset, err := secret.Open(cfg.Secrets.KeysetFile)
-	return cfg.Database, config.Secrets{Keyset: keyset}, err
+	return cfg.Database, encrypt.Rows{Keyset: keyset}, err
 }
 
 // Tables is where the tables are.

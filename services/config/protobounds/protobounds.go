@@ -1,9 +1,9 @@
-package config
+// Package protobounds checks resources by the bounds that stand in their .proto, by protovalidate.
+package protobounds
 
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
@@ -11,31 +11,26 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// validator checks resources by the bounds in their .proto; compiled once.
-var validator = sync.OnceValues(func() (protovalidate.Validator, error) {
-	var messages []proto.Message
-	for _, k := range kinds {
-		messages = append(messages, k.make())
-	}
+// Bounds checks messages of some types.
+type Bounds struct{ validator protovalidate.Validator }
+
+// New compiles the bounds of types of messages, of which each is one.
+func New(messages ...proto.Message) (Bounds, error) {
 	v, err := protovalidate.New(protovalidate.WithMessages(messages...))
 	if err != nil {
-		return nil, fmt.Errorf("prepare the bounds of resources: %w", err)
+		return Bounds{}, fmt.Errorf("prepare the bounds of resources: %w", err)
 	}
-	return v, nil
-})
+	return Bounds{v}, nil
+}
 
 // endless is how long a list is whose elements are not looked at any more.
 const endless = 1000
 
-// exceeded are the fields that are larger than their .proto allows; long where one of them is an endless list.
-func exceeded(r proto.Message) (fields []fault.Violation, long bool, err error) {
-	v, err := validator()
-	if err != nil {
-		return nil, false, err
-	}
-	invalid, ok := errors.AsType[*protovalidate.ValidationError](v.Validate(r))
+// Exceeded are the fields that are larger than their .proto allows; long where one of them is an endless list.
+func (b Bounds) Exceeded(r proto.Message) (fields []fault.Violation, long bool) {
+	invalid, ok := errors.AsType[*protovalidate.ValidationError](b.validator.Validate(r))
 	if !ok {
-		return nil, false, nil
+		return nil, false
 	}
 	for _, found := range invalid.Violations {
 		rule := found.Proto.GetRuleId()
@@ -46,11 +41,11 @@ func exceeded(r proto.Message) (fields []fault.Violation, long bool, err error) 
 		fields = append(fields, fault.Violation{Field: protovalidate.FieldPathString(found.Proto.GetField()), Description: text})
 		long = long || rule == "repeated.max_items" && found.FieldValue.List().Len() > endless
 	}
-	return fields, long, nil
+	return fields, long
 }
 
-// reportTooLarge adds them, but for those of which something is reported already.
-func reportTooLarge(f *fault.Violations, fields []fault.Violation) {
+// Report adds them, but for those of which something is reported already.
+func Report(f *fault.Violations, fields []fault.Violation) {
 	reported := map[string]bool{}
 	for _, known := range fault.ViolationsOf(f.Err("")) {
 		reported[known.Field] = true
