@@ -40,7 +40,7 @@ var binaries = sync.OnceValues(func() (dir string, err error) {
 	built = dir
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return dir, fleet.Build(ctx, dir, append(slices.Clone(names), "email")...)
+	return dir, fleet.Build(ctx, dir, append(slices.Clone(names), "email", "provision")...)
 })
 
 // built is the folder of the binaries, once there is one.

@@ -25,6 +25,8 @@ type webhook struct {
 	ID, Type, Source, Subject, Notification string
 	Data                                    json.RawMessage
 	Parameters                              map[string]string
+	// path is that of its request.
+	path string
 }
 
 // letter is an e-mail with a text alone.
@@ -108,6 +110,7 @@ func (in *inboxes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else if err := json.Unmarshal(body, &got); err != nil {
 		in.problem("%v in %s", err, body)
 	}
+	got.path = r.URL.Path
 	in.take("webhook "+r.Header.Get("webhook-id"), func() { in.webhooks = append(in.webhooks, got) })
 	w.WriteHeader(http.StatusNoContent)
 }
