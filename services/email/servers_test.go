@@ -44,6 +44,9 @@ type fixture struct {
 	ahead time.Duration
 	// log gets what that service logs, where it is set.
 	log *zap.Logger
+	// config is the configuration service that runs, or did.
+	config     config.Config
+	stopConfig func() error
 
 	tenants       configv1.TenantServiceClient
 	profiles      configv1.SmtpProfileServiceClient
@@ -66,7 +69,7 @@ func onServers(t *testing.T, test func(f *fixture)) {
 	})
 }
 
-// startConfig runs the configuration service on a database of its own.
+// startConfig runs the configuration service on a database of its own, and sets up its clients.
 func (f *fixture) startConfig() {
 	f.Helper()
 	cfg := config.DefaultConfig()
@@ -77,16 +80,21 @@ func (f *fixture) startConfig() {
 	if err := cfg.Validate(); err != nil {
 		f.Fatal(err)
 	}
-	env, _ := f.Run("config", func(ctx context.Context, env daemon.Env) error { return config.Run(ctx, cfg, env) })
-	address, err := env.Listeners.Wait(f.ctx, "grpc")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.cfg.Configuration.Address = address
+	f.config = cfg
+	address := f.runConfig()
+	f.config.GRPC.Listen, f.cfg.Configuration.Address = address, address
 	conn, service := f.dial(address, operatorKey), f.dial(address, frametest.Key)
 	f.tenants, f.profiles = configv1.NewTenantServiceClient(conn), configv1.NewSmtpProfileServiceClient(conn)
 	f.users, f.notifications = configv1.NewUserServiceClient(conn), configv1.NewNotificationServiceClient(conn)
 	f.suppressions, f.watching = configv1.NewSuppressionServiceClient(conn), configv1.NewConfigWatchServiceClient(service)
+}
+
+// runConfig runs it, again at the address that it had.
+func (f *fixture) runConfig() (address string) {
+	f.Helper()
+	env, stop := f.Run("config", func(ctx context.Context, env daemon.Env) error { return config.Run(ctx, f.config, env) })
+	f.stopConfig = stop
+	return must[string](f)(env.Listeners.Wait(f.ctx, "grpc"))
 }
 
 func (f *fixture) dial(address, key string) *grpc.ClientConn {
