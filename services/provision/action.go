@@ -43,8 +43,7 @@ type action struct {
 // askable reports whether an action becomes events of a type, so that it can be asked about beforehand. What a balance or a
 // meter has reached has happened.
 func askable(t *event.Type) bool {
-	return !t.Reserved && t.Operation != event.Other && t.Entity != "balance" && t.Entity != "usage" &&
-		!strings.HasPrefix(t.Name, "client.balance.")
+	return !t.Reserved && t.Operation != event.Other && t.Entity != "balance" && !strings.HasPrefix(t.Name, "client.balance.")
 }
 
 // read validates a request. The error lists every violation.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -169,11 +168,7 @@ func TestAfter_EventsThatArriveAreAskedAboutAndTheAnswerIsLogged(t *testing.T) {
 
 func TestAfter_WhatOneReplicaLeavesTheNextAsksUnderTheSameID(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		release := make(chan struct{})
-		h, hook := f.http("slow", func(w http.ResponseWriter, body []byte) {
-			<-release
-			echo(w, body)
-		})
+		h, hook, release := f.holding("slow", echo)
 		hook.EventTypes = []string{"balance.changed"}
 		hook.Timeout = durationpb.New(10 * time.Second)
 		f.save()
@@ -184,7 +179,7 @@ func TestAfter_WhatOneReplicaLeavesTheNextAsksUnderTheSameID(t *testing.T) {
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
 		}
-		close(release)
+		release()
 		f.start()
 		f.asked(h, 5)
 		f.executions(3)

@@ -105,5 +105,9 @@ func (a *asker) request(ctx context.Context, of *handler, id string, data proto.
 		return reply.Reply{}, x, fmt.Errorf("the reply is larger than %d bytes, or broke off", maxReply)
 	}
 	r, err := reply.HTTP(answer.Status, answer.Body, data, by)
+	r.Reason = of.receiver.Hide(r.Reason, answer.Token)
+	if err != nil {
+		err = errors.New(of.receiver.Hide(err.Error(), answer.Token)) // it quotes the reply
+	}
 	return r, x, err
 }

@@ -53,7 +53,9 @@ type directory struct {
 	denied []netip.Prefix
 	keep   func(map[outbound.Key]bool)
 	chain  *chain.Chain
-	health *daemon.Health
+	// metrics are of the hooks that there are.
+	metrics *metrics
+	health  *daemon.Health
 	log    *zap.Logger
 
 	newest atomic.Pointer[book]
@@ -115,6 +117,7 @@ func (d *directory) take(s *configclient.Snapshot) {
 	}
 	d.keep(identities)
 	d.chain.Keep(func(name string) bool { return b.handlers[name] != nil })
+	d.metrics.keep(b.names())
 	d.newest.Store(b)
 	d.once.Do(func() { close(d.read) })
 }

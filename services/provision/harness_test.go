@@ -46,6 +46,8 @@ type fixture struct {
 	hooks []*configv1.Hook
 	ports []uint32
 	types []*configv1.EventType
+	// tenant changes what acme is.
+	tenant func(*configv1.Tenant)
 }
 
 func onServers(t *testing.T, test func(f *fixture)) {
@@ -64,6 +66,8 @@ type handling struct {
 	mu     sync.Mutex
 	bodies [][]byte
 	heads  []http.Header
+	// methods and from are those of the requests, and the addresses they came from.
+	methods, from []string
 	answer func(w http.ResponseWriter, body []byte)
 }
 
@@ -74,6 +78,7 @@ func (h *handling) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.mu.Lock()
 	h.bodies, h.heads = append(h.bodies, body), append(h.heads, r.Header.Clone())
+	h.methods, h.from = append(h.methods, r.Method), append(h.from, r.RemoteAddr)
 	answer := h.answer
 	h.mu.Unlock()
 	answer(w, body)
@@ -110,6 +115,19 @@ func (f *fixture) http(id string, answer func(w http.ResponseWriter, body []byte
 	return h, hook
 }
 
+// holding is a handler that answers once it is released, at the end of the test at the latest: its server closes then.
+func (f *fixture) holding(id string, answer func(w http.ResponseWriter, body []byte)) (h *handling, hook *configv1.Hook, release func()) {
+	f.Helper()
+	until := make(chan struct{})
+	h, hook = f.http(id, func(w http.ResponseWriter, body []byte) {
+		<-until
+		answer(w, body)
+	})
+	release = sync.OnceFunc(func() { close(until) })
+	f.Cleanup(release) // before the server closes
+	return h, hook, release
+}
+
 // echo answers what it was sent, as the usual example of a handler does.
 func echo(w http.ResponseWriter, body []byte) { _, _ = w.Write(body) }
 
@@ -123,11 +141,14 @@ func answering(status int, body string) func(http.ResponseWriter, []byte) {
 // save makes the hooks those of a new revision.
 func (f *fixture) save() {
 	revision := f.Configuration.Newest() + 1
+	acme := &configv1.Tenant{
+		Name: "tenants/acme", Outbound: &configv1.OutboundPolicy{PlainHttp: true, Ports: f.ports, Networks: []string{"127.0.0.0/8"}},
+	}
+	if f.tenant != nil {
+		f.tenant(acme)
+	}
 	f.Configuration.Save(&configv1.Snapshot{
-		Revision: revision, ApplyRevision: revision, Hooks: f.hooks, EventTypes: f.types,
-		Tenants: []*configv1.Tenant{{
-			Name: "tenants/acme", Outbound: &configv1.OutboundPolicy{PlainHttp: true, Ports: f.ports, Networks: []string{"127.0.0.0/8"}},
-		}},
+		Revision: revision, ApplyRevision: revision, Hooks: f.hooks, EventTypes: f.types, Tenants: []*configv1.Tenant{acme},
 	})
 }
 

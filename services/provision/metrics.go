@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,8 +15,12 @@ type metrics struct {
 	seconds   prometheus.Histogram
 	repeated  prometheus.Counter
 	outcomes  *prometheus.CounterVec
-	handlers  prometheus.Histogram
+	handlers  *prometheus.HistogramVec
 	unlogged  prometheus.Counter
+
+	mu sync.Mutex
+	// there are the hooks that the configuration has, by name: a question may end after its hook is gone.
+	there map[string]bool
 }
 
 // Results of decisions.
@@ -25,6 +30,8 @@ const (
 	resultPolicy = "forbid_by_policy"
 	resultFailed = "failed"
 )
+
+const labelHandler = "handler"
 
 var seconds = []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10}
 
@@ -43,9 +50,9 @@ func newMetrics(registry prometheus.Registerer, open func() int) (*metrics, erro
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollgate_provision_handlers_total", Help: "Questions to handlers by outcome.",
 		}, []string{"outcome"}),
-		handlers: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "tollgate_provision_handler_seconds", Help: "Time of one question to a handler.", Buckets: seconds,
-		}),
+		handlers: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tollgate_provision_handler_seconds", Help: "Time of one question by handler, the name of its hook. A hook that is gone has none.", Buckets: seconds,
+		}, []string{labelHandler}),
 		unlogged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tollgate_provision_executions_lost_total", Help: "Executions that Kafka did not take, so that they are in no log.",
 		}),
@@ -85,7 +92,27 @@ func (m *metrics) asked(a *chain.Answer) {
 // handled counts how a question ended.
 func (m *metrics) handled(r *chain.Result) {
 	m.outcomes.WithLabelValues(r.Outcome.String()).Inc()
-	m.handlers.Observe(r.Took.Seconds())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.there[r.Handler.Name] {
+		m.handlers.WithLabelValues(r.Handler.Name).Observe(r.Took.Seconds())
+	}
+}
+
+// keep takes over which hooks there are, and forgets the time of those that are gone.
+func (m *metrics) keep(names []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.there
+	m.there = make(map[string]bool, len(names))
+	for _, name := range names {
+		m.there[name] = true
+	}
+	for name := range before {
+		if !m.there[name] {
+			m.handlers.DeleteLabelValues(name)
+		}
+	}
 }
 
 // observeArrivals shows how far handlers are behind the log.

@@ -52,7 +52,7 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain,
 	if err != nil {
 		return fmt.Errorf("open outbound connections: %w", err)
 	}
-	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, chain: asking, health: f.Health, log: f.Log, read: make(chan struct{})}
+	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, chain: asking, metrics: metrics, health: f.Health, log: f.Log, read: make(chan struct{})}
 	marks := newMarker(f.Store.MarkPublished, f.Log)
 	ask := &asker{Client: receiver.Client{Pool: pool, Tokens: tokens}, scripts: cfg.Scripts, clock: f.Clock}
 	log := &executionLog{

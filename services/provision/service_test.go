@@ -152,9 +152,7 @@ func TestDecide_HandlersThatMisbehave(t *testing.T) {
 		_, gone := f.http("gone", echo)
 		gone.GetHttp().Url = "http://127.0.0.1:1/" // nobody listens there
 		f.ports = append(f.ports, 1)
-		block := make(chan struct{})
-		hanging, slow := f.http("hangs", func(http.ResponseWriter, []byte) { <-block })
-		f.Cleanup(func() { close(block) }) // before the server closes
+		hanging, slow, _ := f.holding("hangs", echo)
 		slow.Timeout = durationpb.New(50 * time.Millisecond)
 		huge, _ := f.http("huge", func(w http.ResponseWriter, _ []byte) {
 			_, _ = w.Write([]byte(`{"data":{"client":{"name":"`))
@@ -247,43 +245,31 @@ func TestDecide_DryRunPublishesAndRemembersNothing(t *testing.T) {
 // Two calls with one key at once: one asks, both get its answer.
 func TestDecide_CallsOfOneKeyWaitForTheFirst(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		asked, release := make(chan struct{}, 2), make(chan struct{})
-		h, _ := f.http("slow", func(w http.ResponseWriter, body []byte) {
-			asked <- struct{}{}
-			<-release
-			echo(w, body)
-		})
+		h, hook, release := f.holding("slow", echo)
+		hook.Timeout = durationpb.New(10 * time.Second)
 		f.save()
 		r := f.start()
-		f.decidedDry(r)
-		<-asked
-		var all sync.WaitGroup
 		answers := make(chan *provisionv1.DecideResponse, 2)
-		for range 2 {
-			all.Go(func() { answers <- f.decided(r, nord("k1")) })
+		var all sync.WaitGroup
+		call := func() {
+			all.Go(func() {
+				res, err := f.decide(r, nord("k1"))
+				if err != nil {
+					t.Error(err)
+				}
+				answers <- res
+			})
 		}
-		<-asked
-		close(release)
+		call()
+		f.asked(h, 1)
+		call()
+		release()
 		all.Wait()
 		a, b := <-answers, <-answers
-		if a.GetRepeated() == b.GetRepeated() || a.GetEventId() != b.GetEventId() || h.asked() != 2 {
+		if a.GetRepeated() == b.GetRepeated() || a.GetEventId() != b.GetEventId() || h.asked() != 1 {
 			t.Errorf("got %v and %v, asked %d times", a, b, h.asked())
 		}
 	})
-}
-
-// decidedDry makes sure that the hooks are in force, without waiting for a handler that is held.
-func (f *fixture) decidedDry(r *running) {
-	f.Helper()
-	req := nord("warm")
-	req.DryRun = true
-	ctx, cancel := context.WithTimeout(f.Ctx, 100*time.Millisecond)
-	defer cancel()
-	for {
-		if _, err := r.Decide(ctx, req); fault.ReasonOf(fault.FromGRPC(err)) != "CONFIG_NOT_READ" {
-			return
-		}
-	}
 }
 
 func TestDecide_BadRequestsListEveryViolation(t *testing.T) {
@@ -327,21 +313,34 @@ func TestDecide_ADeadlineTooNearAsksNobody(t *testing.T) {
 }
 
 func TestDecide_TheLogHidesPersonalDataUnlessTheTenantKeepsIt(t *testing.T) {
-	onServers(t, func(f *fixture) {
-		f.http("name", edit(func(c map[string]any) { c["displayName"] = "Süd"; c["billDay"] = 5 }))
-		f.save()
-		f.decided(f.start(), nord("k"))
-		x := f.executions(1)[0]
-		text := string(x.GetSent()) + string(x.GetReceived()) + x.GetResult().String()
-		for _, personal := range []string{"Nord", "Süd", "nord@example.com"} {
-			if strings.Contains(text, personal) {
-				t.Errorf("%q stands in %s", personal, text)
-			}
-		}
-		if !strings.Contains(string(x.GetReceived()), `"billDay":5`) || x.GetCaller() == "" || x.GetRevision() != 1 || x.GetEventId() == "" || x.GetObjectId() != "7401" {
-			t.Errorf("the log has %v", x)
-		}
-	})
+	for name, log := range map[string]configv1.ExecutionLog{
+		"by default": configv1.ExecutionLog_EXECUTION_LOG_UNSPECIFIED, "masked": configv1.ExecutionLog_EXECUTION_LOG_MASK, "kept": configv1.ExecutionLog_EXECUTION_LOG_KEEP,
+	} {
+		t.Run(name, func(t *testing.T) {
+			onServers(t, func(f *fixture) {
+				f.http("name", edit(func(c map[string]any) { c["displayName"] = "Süd"; c["billDay"] = 5 }))
+				f.tenant = func(t *configv1.Tenant) { t.ExecutionLog = log }
+				f.save()
+				f.decided(f.start(), nord("k"))
+				x := f.executions(1)[0]
+				var changed string
+				for _, c := range x.GetResult().GetChanges() {
+					changed += c.GetBefore() + c.GetAfter()
+				}
+				for _, in := range []struct{ text, personal string }{
+					{string(x.GetSent()), "Nord"}, {string(x.GetSent()), "nord@example.com"}, {string(x.GetReceived()), "Süd"},
+					{string(x.GetReceived()), "nord@example.com"}, {changed, "Nord"}, {changed, "Süd"},
+				} {
+					if kept := log == configv1.ExecutionLog_EXECUTION_LOG_KEEP; strings.Contains(in.text, in.personal) != kept {
+						t.Errorf("%q in %s, want %v", in.personal, in.text, kept)
+					}
+				}
+				if !strings.Contains(string(x.GetReceived()), `"billDay":5`) || x.GetCaller() == "" || x.GetRevision() != 1 || x.GetEventId() == "" || x.GetObjectId() != "7401" {
+					t.Errorf("the log has %v", x)
+				}
+			})
+		})
+	}
 }
 
 func TestDecide_ScriptHandlers(t *testing.T) {

@@ -79,7 +79,10 @@ func Metrics(ctx context.Context, _ string) (page string, err error) {
 }
 
 // unvalued are the kinds of vectors that have no value in an installation without a configuration.
-var unvalued = map[string]string{"tollgate_<service>_configuration_load_seconds": "histogram"}
+var unvalued = map[string]string{
+	"tollgate_<service>_configuration_load_seconds": "histogram",
+	"tollgate_<service>_handler_seconds":            "histogram",
+}
 
 // patience is how long metrics may take to have values.
 const patience = 20 * time.Second
@@ -108,8 +111,8 @@ func metricsPage(metrics map[string]*described, services int) string {
 	var b strings.Builder
 	head(&b, "Metrics", `
 Each service shows its metrics at `+"`/metrics`"+` of its admin listener, in the text format of Prometheus, beside those of the Go runtime and
-the process. Labels are closed sets: none names a subscriber or a URL. `+"`<service>`"+` stands for the name of each service in the last
-column.
+the process. Labels are closed sets: none names a subscriber or a URL. `+"`handler`"+` is the name of a hook: it is there while the hook is.
+`+"`<service>`"+` stands for the name of each service in the last column.
 `)
 	var rows [][]string
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
