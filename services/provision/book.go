@@ -56,7 +56,7 @@ type directory struct {
 	// metrics are of the hooks that there are.
 	metrics *metrics
 	health  *daemon.Health
-	log    *zap.Logger
+	log     *zap.Logger
 
 	newest atomic.Pointer[book]
 	// read is closed once there is a book.

@@ -68,7 +68,7 @@ type handling struct {
 	heads  []http.Header
 	// methods and from are those of the requests, and the addresses they came from.
 	methods, from []string
-	answer func(w http.ResponseWriter, body []byte)
+	answer        func(w http.ResponseWriter, body []byte)
 }
 
 func (h *handling) ServeHTTP(w http.ResponseWriter, r *http.Request) {

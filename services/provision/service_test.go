@@ -2,12 +2,8 @@ package provision
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -341,26 +337,6 @@ func TestDecide_TheLogHidesPersonalDataUnlessTheTenantKeepsIt(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestDecide_ScriptHandlers(t *testing.T) {
-	onServers(t, func(f *fixture) {
-		f.cfg.Scripts.Enabled, f.cfg.Scripts.User = true, scriptUser()
-		path := filepath.Join(f.TempDir(), "check")
-		body := []byte("#!/bin/sh\nread q; case $q in *Nord*) echo '{\"decision\":\"allow\",\"data\":{\"client\":{\"bill_day\":7}}}';; *) exit 1;; esac\n")
-		if err := os.WriteFile(path, body, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		sum := sha256.Sum256(body)
-		f.hooks = append(f.hooks, &configv1.Hook{
-			Name: "tenants/acme/hooks/check", EventTypes: []string{"client.created"}, FailurePolicy: configv1.FailurePolicy_FAILURE_POLICY_FORBID, Timeout: durationpb.New(9 * time.Second),
-			Handler: &configv1.Hook_Script{Script: &configv1.ScriptHandler{Path: path, Sha256: hex.EncodeToString(sum[:])}},
-		})
-		f.save()
-		if res := f.decided(f.start(), nord("k")); clientOf(t, res).GetBillDay() != 7 {
-			t.Errorf("got %v", res)
-		}
-	})
 }
 
 // Whoever decided died before it published: the next call with the key does, under the same id.

@@ -186,6 +186,9 @@ func TestBudget_KeepsAReserveOrRefuses(t *testing.T) {
 				t.Errorf("%s: got %s, %v; want %s", row.deadline, got, err, row.want)
 			}
 		}
+		if end, err := chain.Budget(t.Context(), time.Now()); err != nil || time.Until(end) != 9500*time.Millisecond {
+			t.Errorf("without a deadline: got %s, %v", time.Until(end), err)
+		}
 	})
 }
 

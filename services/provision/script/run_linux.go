@@ -86,7 +86,7 @@ func load(p Program) (*os.File, error) {
 // command starts this same program again, which becomes the script. Descriptors are named by their place in the child.
 func (c Config) command(p Program, program, self *os.File) (*exec.Cmd, error) {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	limits := []string{number(c.MemoryBytes), number(c.FileBytes), number(int64(c.Files)), "", "0"}
+	limits := []string{number(c.FileBytes), number(int64(c.Files)), "", "0", number(c.MemoryBytes)}
 	attributes := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 {
 		uid, gid, err := c.ids()
@@ -96,13 +96,13 @@ func (c Config) command(p Program, program, self *os.File) (*exec.Cmd, error) {
 		attributes.Credential = &syscall.Credential{Uid: uid, Gid: gid, Groups: []uint32{}}
 		// Its processes are a space of their own: they end with the first of them, also those that left its group.
 		attributes.Cloneflags = syscall.CLONE_NEWPID
-		limits[3] = number(int64(c.Processes))
+		limits[2] = number(int64(c.Processes))
 	}
 	args := []string{stageName, strings.Join(limits, ",")}
 	args = append(args, c.Wrapper...)
 	args = append(args, "/proc/self/fd/"+strconv.Itoa(programFD))
 	return &exec.Cmd{
-		Path: "/proc/self/fd/" + strconv.Itoa(selfFD), Args: append(args, p.Args...), Env: []string{}, Dir: "/",
+		Path: "/proc/self/fd/" + strconv.Itoa(selfFD), Args: append(args, p.Args...), Env: stageEnv, Dir: "/",
 		ExtraFiles: []*os.File{program, self}, SysProcAttr: attributes,
 	}, nil
 }

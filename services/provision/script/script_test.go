@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,6 +59,24 @@ func TestRun_InputArgumentsAndOutput(t *testing.T) {
 	if err != nil || string(out.Stdout) != "{\"event\":1} a b $HOME;\n" || string(out.Stderr) != "more\n" || out.Status != 0 {
 		t.Fatalf("got %d %q %q, %v", out.Status, out.Stdout, out.Stderr, err)
 	}
+}
+
+// Go's runtime, which becomes the script, takes more than the least that an operator may allow.
+func TestRun_TheLeastMemoryIsThatOfTheScriptAlone(t *testing.T) {
+	c := config()
+	c.MemoryBytes = 16 << 20
+	p := write(t, "echo done")
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				if out, err := run(t, c, p, ""); err != nil || string(out.Stdout) != "done\n" {
+					t.Errorf("got %q, %v: %s", out.Stdout, err, out.Stderr)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestRun_CleanAndUnprivileged(t *testing.T) {
