@@ -78,7 +78,7 @@ func TestHealthy_AsksTheProcessBehindTheListener(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer a.close()
+			defer func() { _ = a.close() }()
 			env.Health.Set("kafka", tc.failing)
 			asks := tc.serves
 			if tc.asks != (Admin{}) {

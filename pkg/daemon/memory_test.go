@@ -22,7 +22,7 @@ func TestInUse_CountsWhatIsAlive(t *testing.T) {
 		kept[i] = 1
 	}
 	runtime.GC()
-	if grown := int64(inUse()) - int64(before); grown < 60<<20 || grown > 80<<20 { //nolint:gosec // of a test
+	if grown := int64(inUse()) - int64(before); grown < 60<<20 || grown > 80<<20 {
 		t.Errorf("64 MiB more are %d bytes more", grown)
 	}
 	runtime.KeepAlive(kept)

@@ -41,7 +41,7 @@ func (s *service) encrypted(k *kind, r resource) (resource, secret.KeyID, error)
 }
 
 // secretUnreadable is the reason where a stored secret can't be decrypted.
-const secretUnreadable = "SECRET_UNREADABLE"
+const secretUnreadable = "SECRET_UNREADABLE" //nolint:gosec // it is a reason
 
 // unreadable adds the secrets that could not be decrypted, or look as if they were encrypted.
 func unreadable(f *fault.Violations, k *kind, r resource) {

@@ -280,10 +280,12 @@ func TestTenants_AreKnownAtAStartWithoutConfiguration(t *testing.T) {
 				t.Fatal(err)
 			}
 			r = start("127.0.0.1:1")
-			for why := ""; ; {
-				if why = send(r, "2", orderPlaced); why == "" {
+			for {
+				why := send(r, "2", orderPlaced)
+				if why == "" {
 					break
-				} else if why != reason.TypeUnverified {
+				}
+				if why != reason.TypeUnverified {
 					t.Fatal(why)
 				}
 			}

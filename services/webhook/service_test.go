@@ -230,7 +230,7 @@ func TestRun_StartsWithoutTheConfigurationService(t *testing.T) {
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
 		}
-		r = f.start()
+		f.start()
 		f.plan(ordered(one, "a", n+1, 3)...)
 		for i, got := range one.receipts(f, n+3)[n:] {
 			if got.verified != nil || got.sequence != strconv.Itoa(n+1+i) {

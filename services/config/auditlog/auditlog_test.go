@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
 
-var errAway = errors.New("Kafka is away")
+var errAway = errors.New("no broker answers")
 
 // topic is what Kafka has of audit.
 type topic struct {

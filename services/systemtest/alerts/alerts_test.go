@@ -62,7 +62,7 @@ func known(t *testing.T, where, text string, all []metric) {
 		t.Errorf("%s: %v", where, err)
 		return
 	}
-	usual := []string{labels.MetricName, "instance", "job", "le"}
+	usual := []string{nameLabel, "instance", "job", "le"}
 	may := slices.Clone(usual)
 	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
 		s, ok := n.(*parser.VectorSelector)
@@ -108,7 +108,7 @@ func selects(s *parser.VectorSelector, m metric) bool {
 		return m.name.MatchString(s.Name)
 	}
 	for _, by := range s.LabelMatchers {
-		if by.Name != labels.MetricName {
+		if by.Name != nameLabel {
 			continue
 		}
 		return slices.ContainsFunc(services, func(service string) bool {

@@ -148,7 +148,7 @@ func (r recorded) scrape(t *testing.T, instance, url string) {
 
 func (r recorded) hold(instance, name string, pairs []*dto.LabelPair, value float64, rising bool) {
 	b := labels.NewScratchBuilder(len(pairs) + 3)
-	b.Add(labels.MetricName, name)
+	b.Add(nameLabel, name)
 	b.Add("instance", instance)
 	b.Add("job", "tollgate")
 	for _, p := range pairs {

@@ -22,6 +22,8 @@ const (
 	root = "../../../"
 	// every is the interval of scrapes and evaluations, of deploy/prometheus/prometheus.yml.
 	every = 15 * time.Second
+	// nameLabel holds a metric's name.
+	nameLabel = "__name__"
 )
 
 // rule is one alert of deploy/prometheus/alerts.yml.
@@ -147,7 +149,7 @@ func (e evaluator) firing(t *testing.T, r rule, over storage.Queryable, at time.
 		}
 		is := map[string]bool{}
 		for _, one := range vector {
-			text := one.Metric.DropReserved(func(name string) bool { return name == labels.MetricName }).String()
+			text := one.Metric.DropReserved(func(name string) bool { return name == nameLabel }).String()
 			is[text] = held == nil || held[text]
 		}
 		q.Close()

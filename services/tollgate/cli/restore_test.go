@@ -48,6 +48,7 @@ type held struct {
 	configv1.UnimplementedApiKeyServiceServer
 }
 
+//nolint:staticcheck // the name is that of the generated interface
 func (held) GetApiKey(_ context.Context, req *configv1.GetApiKeyRequest) (*configv1.ApiKey, error) {
 	switch k := (&configv1.ApiKey{Name: req.GetName(), Metadata: &configv1.Metadata{}}); req.GetName() {
 	case "tenants/acme/apiKeys/erp", "tenants/acme/apiKeys/back":
