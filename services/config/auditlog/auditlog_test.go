@@ -225,7 +225,7 @@ func TestLog_ChangesGoOnWhileKafkaIsAway(t *testing.T) {
 	if err := b.publish(one); !errors.Is(err, errAway) {
 		t.Fatal(err)
 	}
-	if notes := one.Notes(); len(notes) != 1 || notes[0].Code != "AUDIT_DELAYED" || !strings.Contains(notes[0].Detail, "Kafka is away") {
+	if notes := one.Notes(); len(notes) != 1 || notes[0].Code != "AUDIT_DELAYED" || !strings.Contains(notes[0].Detail, errAway.Error()) {
 		t.Errorf("it notes %v", notes)
 	}
 	b.has()
