@@ -100,11 +100,12 @@ IMAGED   := config ingest safeguard trigger webhook email provision tollgate
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
-# What lies in an image: one static binary, its configuration, and a folder for what it keeps.
+# What lies in an image: one static binary for Linux, its configuration, and folders for what it keeps: a volume takes over
+# the owner of the folder that it is mounted on.
 .PHONY: $(IMAGED:%=.bin/images/%)
 $(IMAGED:%=.bin/images/%): .bin/images/%:
-	@mkdir -p $@/data
-	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@/service ./$(wildcard services/$*/cmd/*)
+	@mkdir -p $(addprefix $@/,data $(if $(filter tollgate,$*),$(addprefix keys/,operator service hashes keyset database)))
+	@GOOS=linux CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $@/service ./$(wildcard services/$*/cmd/*)
 	@[ ! -e deploy/config/$*.yaml ] || cp deploy/config/$*.yaml $@/service.yaml
 
 .PHONY: images
@@ -114,6 +115,34 @@ images: $(IMAGED:%=.bin/images/%) ## an image of each service, tollgate/<service
 			--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t tollgate/$$service:$(VERSION) . >/dev/null; \
 		docker image inspect -f "tollgate/$$service:$(VERSION) {{.Size}} bytes" tollgate/$$service:$(VERSION); \
 	done
+
+# ---- the product in containers
+
+# PROFILES are those of docker-compose.yml; what a plain `make up` shows is the first webhook.
+PROFILES ?= demo
+POSTGRES ?=
+KEYS_OUT := tollgate-data/compose
+export VERSION POSTGRES
+COMPOSE = docker compose $(addprefix --profile ,$(PROFILES) $(if $(POSTGRES),postgres))
+
+.PHONY: need-compose
+need-compose:
+	@docker compose version >/dev/null 2>&1 || { echo "this needs Docker and its plugin compose, version 2.24 or newer; make try needs neither" >&2; exit 1; }
+
+.PHONY: up
+up: need-compose images ## the product with docker compose, with sample traffic; PROFILES='demo observability' adds Prometheus and Grafana, POSTGRES=1 PostgreSQL
+	@$(COMPOSE) up -d --wait --wait-timeout 300
+	@mkdir -p -m 700 $(KEYS_OUT)
+	@docker cp -q "$$($(COMPOSE) ps -aq keys):/keys/operator/api-key" $(KEYS_OUT)/api-key
+	@echo; $(COMPOSE) ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
+	@printf '\n%s\n' 'The key of the command line is in $(CURDIR)/$(KEYS_OUT)/api-key. E-mail arrives at http://127.0.0.1:8025.' 'To follow the sample traffic, and to look around:' \
+		'' $(if $(filter demo,$(PROFILES)),'  docker compose logs -f demo') '  make install' '  export TOLLGATE_API_KEY=$$(cat $(CURDIR)/$(KEYS_OUT)/api-key)' \
+		'  export TOLLGATE_KAFKA_BROKERS=127.0.0.1:19192 TOLLGATE_REDIS_ADDRESS=127.0.0.1:16479' '  tollgate check --partitions 8 --single-node'
+
+.PHONY: down
+down: need-compose ## stop what up started; its data stays, CLEAN=1 removes it
+	@docker compose --profile '*' down $(if $(filter 1,$(CLEAN)),--volumes)
+	@$(if $(filter 1,$(CLEAN)),rm -rf $(KEYS_OUT))
 
 # ---- parts of test and check
 

@@ -28,7 +28,8 @@ const (
 
 // commands is the grammar; each command's own struct describes its flags.
 type commands struct {
-	Try    tryCommand `cmd:"" help:"Run everything in one process, with sample traffic and a receiver of its deliveries."`
+	Try    tryCommand  `cmd:"" help:"Run everything in one process, with sample traffic and a receiver of its deliveries."`
+	Demo   demoCommand `cmd:"" help:"Send the sample traffic to services that run, with a receiver of its deliveries."`
 	Topics struct {
 		Create createTopics `cmd:"" help:"Create the topics that are missing."`
 		Verify verifyTopics `cmd:"" help:"Compare topics with what they must be."`
@@ -85,6 +86,7 @@ type commands struct {
 	} `cmd:"" help:"Try notifications before they are active, and explain what they did."`
 	Keys struct {
 		New           keys.New           `cmd:"" help:"Make an API key, and the hash that services know it by."`
+		Init          keys.Init          `cmd:"" help:"Make the files of keys that an installation needs, those that are missing."`
 		WebhookSecret keys.WebhookSecret `cmd:"" help:"Make a secret that signs the webhooks of an endpoint."`
 		Keyset        keys.Keyset        `cmd:"" name:"seal" help:"Make the keyset that secrets of the configuration are encrypted with."`
 		Rotate        keys.Rotate        `cmd:"" help:"Replace the key of a keyset, step by step and without a stop."`

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -30,6 +31,7 @@ func runProvision(t *testing.T, installation *allinone.Installation, config, ser
 	cfg.Redis.Address, cfg.Redis.SkipDurabilityCheck = installation.Redis, true
 	cfg.GRPC.Listen, cfg.GRPC.KeyHashes = installation.Provision, []string{rpc.HashKey(testKey)}
 	cfg.Configuration.Address, cfg.Configuration.APIKeyFile = config, serviceKeyFile
+	cfg.Secrets.KeysetFile = filepath.Join(filepath.Dir(serviceKeyFile), "keyset.json")
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}

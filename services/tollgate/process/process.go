@@ -47,8 +47,8 @@ type Process struct {
 	Default func() Configuration
 	// Values is the default configuration as the struct that a file is read into.
 	Values func() any
-	// Load reads a configuration file over the defaults.
-	Load func(path string) (Configuration, error)
+	// Load reads a configuration file over the defaults, and variables such as "TOLLGATE_LOG_LEVEL=warn" over that.
+	Load func(path string, environ ...string) (Configuration, error)
 }
 
 // Find is the service of a name.
@@ -122,9 +122,9 @@ func of[C daemon.Configuration](name string, byDefault func() C, run func(contex
 			cfg := byDefault()
 			return made(&cfg)
 		},
-		Load: func(path string) (Configuration, error) {
+		Load: func(path string, environ ...string) (Configuration, error) {
 			cfg := byDefault()
-			err := daemon.Load(path, nil, &cfg)
+			err := daemon.Load(path, environ, &cfg)
 			return made(&cfg), err
 		},
 	}

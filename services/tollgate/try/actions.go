@@ -9,13 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/reason"
-	"github.com/tollgate/tollgate/pkg/rpc"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	provisionv1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
 )
@@ -60,11 +58,7 @@ func (r *receiver) check(w http.ResponseWriter, req *http.Request) {
 // actions asks before two clients are created: of one the hook changes the data, the other it forbids.
 func (r *run) actions(ctx context.Context) error {
 	r.story.waitFor("provision to listen")
-	address, err := r.installation.Service("provision").Address(ctx, "grpc")
-	if err != nil {
-		return err
-	}
-	if r.actionsConn, err = rpc.Dial(address, r.folder.key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true))); err != nil {
+	if err := r.dial(ctx, "provision", &r.actionsConn); err != nil {
 		return err
 	}
 	for i, name := range []string{"Nordlicht GmbH", debtor} {

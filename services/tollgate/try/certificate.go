@@ -28,17 +28,17 @@ const (
 	certificateRest = 7 * 24 * time.Hour
 )
 
-// identity is the receiver's certificate, and the authority that its senders have to trust, in PEM; made where the
-// folder has none that lasts.
-func identity(f *folder) (tls.Certificate, []byte, error) {
+// identity is the certificate of a receiver that is called by host, and the authority that its senders have to trust, in PEM;
+// made where the folder has none that lasts.
+func identity(f *folder, host string) (tls.Certificate, []byte, error) {
 	authority, err := os.ReadFile(f.file(authorityFile))
 	if err == nil {
 		if cert, err := tls.LoadX509KeyPair(f.file(certificateFile), f.file(certificateFile)); err == nil &&
-			time.Until(cert.Leaf.NotAfter) > certificateRest {
+			time.Until(cert.Leaf.NotAfter) > certificateRest && cert.Leaf.VerifyHostname(host) == nil {
 			return cert, authority, nil
 		}
 	}
-	authority, both, err := newIdentity()
+	authority, both, err := newIdentity(host)
 	if err == nil {
 		err = errors.Join(f.write(authorityFile, authority, 0o600), f.write(certificateFile, both, 0o600))
 	}
@@ -50,7 +50,7 @@ func identity(f *folder) (tls.Certificate, []byte, error) {
 }
 
 // newIdentity makes an authority, and a certificate with its key that it signed.
-func newIdentity() (authority, certificateAndKey []byte, err error) {
+func newIdentity(host string) (authority, certificateAndKey []byte, err error) {
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -70,6 +70,11 @@ func newIdentity() (authority, certificateAndKey []byte, err error) {
 		NotBefore: from, NotAfter: from.Add(certificateLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, DNSNames: []string{"localhost"},
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		leaf.IPAddresses = append(leaf.IPAddresses, ip)
+	} else {
+		leaf.DNSNames = append(leaf.DNSNames, host)
 	}
 	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, authorityKey.Public(), authorityKey)
 	if err != nil {

@@ -27,7 +27,7 @@ const (
 type folder struct {
 	path      string
 	temporary bool
-	// key is the one API key there is.
+	// key is the API key of the run: the one there is, or that of services which run elsewhere.
 	key  string
 	kept kept
 	lock *os.File
@@ -52,9 +52,9 @@ type kept struct {
 	Mail     string `json:"mail,omitempty"`
 }
 
-// openFolder makes a folder for this user alone, or takes one over that no other run has.
-func openFolder(path string) (*folder, error) {
-	f := &folder{path: path}
+// openFolder makes a folder for this user alone, or takes one over that no other run has. A key is drawn where none is given.
+func openFolder(path, key string) (*folder, error) {
+	f := &folder{path: path, key: key}
 	if path == "" {
 		made, err := os.MkdirTemp("", "tollgate-try-")
 		if err != nil {
@@ -94,6 +94,9 @@ func (f *folder) open() (err error) {
 	f.kept.Run++
 	if err := f.keep(); err != nil {
 		return err
+	}
+	if f.key != "" {
+		return nil
 	}
 	key, err := os.ReadFile(f.file(keyFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -18,7 +18,7 @@ func TestFolder_OfAnotherVersionIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, []byte(kept), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		f, err := openFolder(dir)
+		f, err := openFolder(dir, "")
 		if err == nil {
 			_ = f.close(false)
 			t.Errorf("%s was taken", name)
@@ -36,7 +36,7 @@ func TestFolder_OfAnotherVersionIsRefused(t *testing.T) {
 func TestFolder_IsUsedAgain(t *testing.T) {
 	dir := t.TempDir()
 	for run := 1; run <= 2; run++ {
-		f, err := openFolder(dir)
+		f, err := openFolder(dir, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,7 +44,7 @@ type mailServer struct {
 
 // startMailServer listens where the run before did, so that its profile stays as it is. Its certificate is the receiver's.
 func startMailServer(ctx context.Context, f *folder, anyPort bool) (*mailServer, error) {
-	certificate, _, err := identity(f)
+	certificate, _, err := identity(f, loopback)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +92,14 @@ func (m *mailServer) open(f *folder) (err error) {
 		}
 	}
 	return lines.Err()
+}
+
+// letters are what arrives; nothing does where there is no mail server.
+func (m *mailServer) letters() <-chan letter {
+	if m == nil {
+		return nil
+	}
+	return m.arrived
 }
 
 func (m *mailServer) address() string { return m.listener.Addr().String() }

@@ -31,7 +31,8 @@ const (
 const receiverAddress = "127.0.0.1:19443"
 
 const (
-	anyAddress = "127.0.0.1:0"
+	loopback   = "127.0.0.1"
+	anyAddress = loopback + ":0"
 	maxBody    = 1 << 20
 )
 
@@ -56,9 +57,11 @@ type body struct {
 type receiver struct {
 	secret    string
 	authority []byte
-	listener  net.Listener
-	server    *http.Server
-	arrived   chan received
+	// host is what its senders call it by.
+	host     string
+	listener net.Listener
+	server   *http.Server
+	arrived  chan received
 
 	mu   sync.Mutex
 	seen map[string]bool
@@ -67,11 +70,6 @@ type receiver struct {
 
 // startReceiver listens where the run before did, so that its endpoint stays as it is.
 func startReceiver(ctx context.Context, f *folder, anyPort bool) (*receiver, error) {
-	certificate, authority, err := identity(f)
-	if err != nil {
-		return nil, err
-	}
-	r := &receiver{secret: f.kept.Secret, authority: authority, arrived: make(chan received, 256), seen: map[string]bool{}}
 	address := receiverAddress
 	switch {
 	case f.kept.Receiver != "":
@@ -79,8 +77,23 @@ func startReceiver(ctx context.Context, f *folder, anyPort bool) (*receiver, err
 	case anyPort:
 		address = anyAddress
 	}
-	if r.listener, err = listen(ctx, address); err != nil {
+	listener, err := listen(ctx, address)
+	if err != nil {
 		return nil, fmt.Errorf("start the receiver: %w", err)
+	}
+	f.kept.Receiver = listener.Addr().String()
+	return receiveAt(listener, loopback, f)
+}
+
+// receiveAt serves a listener, which its senders call by host.
+func receiveAt(listener net.Listener, host string, f *folder) (*receiver, error) {
+	certificate, authority, err := identity(f, host)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	r := &receiver{
+		secret: f.kept.Secret, authority: authority, host: host, listener: listener,
+		arrived: make(chan received, 256), seen: map[string]bool{},
 	}
 	if err := r.open(f); err != nil {
 		return nil, errors.Join(err, r.listener.Close())
@@ -95,7 +108,6 @@ func startReceiver(ctx context.Context, f *folder, anyPort bool) (*receiver, err
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	go func() { _ = r.server.ServeTLS(r.listener, "", "") }()
-	f.kept.Receiver = r.listener.Addr().String()
 	return r, f.keep()
 }
 
@@ -124,11 +136,11 @@ func (r *receiver) open(f *folder) (err error) {
 	return lines.Err()
 }
 
-func (r *receiver) url() string { return "https://" + r.listener.Addr().String() + "/webhooks" }
+func (r *receiver) url() string { return "https://" + r.address() + "/webhooks" }
 
-func (r *receiver) hookURL() string {
-	return "https://" + r.listener.Addr().String() + "/hooks/client-check"
-}
+func (r *receiver) hookURL() string { return "https://" + r.address() + "/hooks/client-check" }
+
+func (r *receiver) address() string { return net.JoinHostPort(r.host, strconv.Itoa(r.port())) }
 
 func (r *receiver) port() int { return portOf(r.listener) }
 

@@ -40,7 +40,7 @@ func (r *run) awaitRevision(ctx context.Context) (err error) {
 	if r.folder.kept.Announced == revision {
 		return nil
 	}
-	client, err := stream.Open(stream.Config{Brokers: []string{r.installation.Kafka}, Prefix: "tollgate"}, zap.NewNop(), prometheus.NewRegistry())
+	client, err := r.openKafka()
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,13 @@ func (r *run) awaitRevision(ctx context.Context) (err error) {
 	r.story.step("in force", "revision %d of the configuration, in every partition", revision)
 	r.folder.kept.Announced = revision
 	return r.folder.keep()
+}
+
+func (r *run) openKafka() (*stream.Client, error) {
+	if r.installation == nil {
+		return r.cfg.Running.Kafka()
+	}
+	return stream.Open(stream.Config{Brokers: []string{r.installation.Kafka}, Prefix: "tollgate"}, zap.NewNop(), prometheus.NewRegistry())
 }
 
 func awaitIn(ctx context.Context, client *stream.Client, topic string, revision int64) error {

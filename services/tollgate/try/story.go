@@ -58,12 +58,12 @@ func (s *story) plain(format string, args ...any) {
 	}
 }
 
-func (s *story) title(f *folder) {
+func (s *story) title(what string, f *folder) {
 	where := "kept in " + f.path
 	if f.temporary {
 		where = "in " + f.path + ", removed at the end"
 	}
-	s.plain("Tollgate: every service in one process, with an embedded Kafka and Redis. Data %s.", where)
+	s.plain("Tollgate: %s. Data %s.", what, where)
 	if f.kept.Run > 1 {
 		s.plain("Run %d of this folder: what earlier runs counted and sent is neither counted nor sent again.", f.kept.Run)
 	}

@@ -11,11 +11,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/pause"
 
 	"google.golang.org/genproto/googleapis/type/money"
-	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/rpc"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
@@ -41,11 +39,7 @@ var charges = []charge{
 
 // traffic is the first journey without a pause, and then the same with one subscriber after the other, at leisure.
 func (r *run) traffic(ctx context.Context) error {
-	address, err := r.installation.Service("safeguard").Address(ctx, "grpc")
-	if err != nil {
-		return err
-	}
-	if r.optionsConn, err = rpc.Dial(address, r.folder.key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true))); err != nil {
+	if err := r.dial(ctx, "safeguard", &r.optionsConn); err != nil {
 		return err
 	}
 	if err := r.actions(ctx); err != nil {
@@ -59,7 +53,11 @@ func (r *run) traffic(ctx context.Context) error {
 		if err := r.journey(ctx, n, rest); err != nil {
 			return err
 		}
-		if n == 1 {
+		switch {
+		case n > 1:
+		case r.installation == nil:
+			r.story.plain("\nThat was the whole journey. It goes on with other subscribers until interrupted.\n")
+		default:
 			lines, err := r.next(ctx)
 			if err != nil {
 				return err
@@ -179,7 +177,7 @@ func (r *run) safeguard(ctx context.Context, msisdn string, enough func(*options
 
 // received waits for the webhook of that kind about this subscriber, and for the e-mail beside it.
 func (r *run) received(ctx context.Context, msisdn, kind string, sent time.Time) error {
-	notified, mailed := false, false
+	notified, mailed := false, r.mail == nil
 	for !notified || !mailed {
 		if notified {
 			r.story.waitFor(fmt.Sprintf("the e-mail beside the %s %s of %s at %s", journeyChannel, kind, msisdn, r.mail.address()))
@@ -189,10 +187,10 @@ func (r *run) received(ctx context.Context, msisdn, kind string, sent time.Time)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case got := <-r.mail.arrived:
+		case got := <-r.mail.letters():
 			r.reportMail(got)
 			// People may have notifications of their own.
-			mailed = mailed || !got.Repeat && got.To == mailbox && strings.Contains(got.Subject, msisdn)
+			mailed = mailed || !got.Repeat && got.To == jane && strings.Contains(got.Subject, msisdn)
 		case got := <-r.receiver.arrived:
 			b := r.report(got, msisdn, sent)
 			switch {
@@ -249,7 +247,7 @@ func (r *run) rest(ctx context.Context, d time.Duration) error {
 			return context.Cause(ctx)
 		case got := <-r.receiver.arrived:
 			r.report(got, "", time.Time{})
-		case got := <-r.mail.arrived:
+		case got := <-r.mail.letters():
 			r.reportMail(got)
 		}
 	}

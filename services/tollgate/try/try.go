@@ -34,6 +34,8 @@ type Config struct {
 	Patience time.Duration
 	// AnyPort takes free ports at once, not the usual ones where they are free.
 	AnyPort bool
+	// Running are services that run elsewhere: then nothing but the traffic and the receiver is started. nil: everything is.
+	Running *Running
 	// Pause is how long the traffic after the first journey waits between events; 4 s where it is 0.
 	Pause time.Duration
 }
@@ -57,7 +59,7 @@ var errShown = errors.New("the first delivery was received and verified")
 // Run shows everything until ctx ends, which is its ordinary end: services finish their work, and the answer is nil.
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
-	folder, err := openFolder(cfg.Data)
+	folder, err := openFolder(cfg.Data, cfg.Running.key())
 	if err != nil {
 		return err
 	}
@@ -77,7 +79,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		err = r.explain(running, err)
 	}
-	if r.installation != nil {
+	if cfg.Running != nil {
+		err = errors.Join(err, r.closeClients())
+	} else if r.installation != nil {
 		r.story.plain("stopping: services finish what they have begun")
 		failed := r.installation.Err()
 		if closed := r.close(); failed == nil { // else it is the same error again
@@ -107,17 +111,30 @@ type run struct {
 
 func (r *run) close() error {
 	r.stop()
-	err := r.installation.Close()
+	return errors.Join(r.installation.Close(), r.closeClients())
+}
+
+// closeClients closes what is outside the services.
+func (r *run) closeClients() (err error) {
 	for _, conn := range []*grpc.ClientConn{r.configConn, r.ingestConn, r.optionsConn, r.actionsConn} {
 		if conn != nil {
 			err = errors.Join(err, conn.Close())
 		}
 	}
-	return errors.Join(err, r.receiver.close(), r.mail.close())
+	if r.receiver != nil {
+		err = errors.Join(err, r.receiver.close())
+	}
+	if r.mail != nil {
+		err = errors.Join(err, r.mail.close())
+	}
+	return err
 }
 
 func (r *run) show(ctx context.Context) (err error) {
-	r.story.title(r.folder)
+	if r.cfg.Running != nil {
+		return r.demonstrate(ctx)
+	}
+	r.story.title("every service in one process, with an embedded Kafka and Redis", r.folder)
 	if r.receiver, err = startReceiver(ctx, r.folder, r.cfg.AnyPort); err != nil {
 		return err
 	}
@@ -187,24 +204,30 @@ func (r *run) log(service string) (io.Writer, error) {
 }
 
 func (r *run) connect(ctx context.Context) error {
-	for _, to := range []struct {
-		service string
-		conn    **grpc.ClientConn
-	}{{"config", &r.configConn}, {"ingest", &r.ingestConn}} {
-		address, err := r.installation.Service(to.service).Address(ctx, "grpc")
-		if err != nil {
-			return err
-		}
-		if *to.conn, err = rpc.Dial(address, r.folder.key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true))); err != nil {
-			return err
-		}
+	return errors.Join(r.dial(ctx, "config", &r.configConn), r.dial(ctx, "ingest", &r.ingestConn))
+}
+
+// dial connects to a service; calls wait until it answers.
+func (r *run) dial(ctx context.Context, service string, conn **grpc.ClientConn) (err error) {
+	wait := grpc.WithDefaultCallOptions(grpc.WaitForReady(true))
+	if r.installation == nil {
+		*conn, err = r.cfg.Running.Dial(r.cfg.Running.Services[service], wait)
+		return err
 	}
-	return nil
+	address, err := r.installation.Service(service).Address(ctx, "grpc")
+	if err == nil {
+		*conn, err = rpc.Dial(address, r.folder.key, wait)
+	}
+	return err
 }
 
 // configure applies the sample, which lies in the folder too, for people to change.
 func (r *run) configure(ctx context.Context) error {
-	content, err := sample(r.folder.kept.Secret, r.receiver, r.mail)
+	to, networks, err := r.outside()
+	if err != nil {
+		return err
+	}
+	content, err := sample(r.folder.kept.Secret, r.receiver, to, networks)
 	if err != nil {
 		return err
 	}
@@ -252,7 +275,7 @@ func (r *run) explain(ctx context.Context, err error) error {
 			}
 		}
 	}
-	if !r.cfg.Verbose {
+	if !r.cfg.Verbose && r.installation != nil {
 		lines = append(lines, "the services' logs are in "+r.folder.file("log"))
 	}
 	return errors.New(strings.Join(lines, "\n"))

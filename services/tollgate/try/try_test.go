@@ -225,7 +225,7 @@ func TestOnce_ReportsWhyNothingCame(t *testing.T) {
 // opened is a folder that is closed at the end of the test.
 func opened(t *testing.T, dir string) *folder {
 	t.Helper()
-	f, err := openFolder(dir)
+	f, err := openFolder(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

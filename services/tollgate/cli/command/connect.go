@@ -24,15 +24,15 @@ type Key struct {
 }
 
 // Dial connects to a service.
-func (k Key) Dial(address string) (*grpc.ClientConn, error) {
+func (k Key) Dial(address string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if k.CAFile == "" && k.Certificate == "" {
-		return rpc.Dial(address, k.APIKey)
+		return rpc.Dial(address, k.APIKey, options...)
 	}
 	tls, err := rpc.TLS(certificate.Files{Certificate: k.Certificate, Key: k.CertificateKey, CA: k.CAFile})
 	if err != nil {
 		return nil, err
 	}
-	return rpc.Dial(address, k.APIKey, tls)
+	return rpc.Dial(address, k.APIKey, append(options, tls)...)
 }
 
 // Kafka are the flags of commands that speak to Kafka.
