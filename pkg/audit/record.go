@@ -20,7 +20,7 @@ const (
 )
 
 // Schema is the ce_dataschema of every record.
-const Schema = event.SchemaPrefix + "tollgate.audit.v1.Record"
+const Schema = event.SchemaPrefix + "tollgate.audit.v1.AuditRecord"
 
 // maxValue is how large a record may be: the topic takes 2 MiB, headers included.
 const maxValue = 1 << 20
@@ -28,7 +28,7 @@ const maxValue = 1 << 20
 // Record is r as a record of a topic (full name), written by a service and stamped with the time of writing: Kafka refuses
 // stamps that are far from its own clock. Its bytes follow from r alone. Where its values are too large it has less of
 // them, and r.Cut is set.
-func Record(topic, service string, now time.Time, r *auditv1.Record) (stream.Record, error) {
+func Record(topic, service string, now time.Time, r *auditv1.AuditRecord) (stream.Record, error) {
 	shorten(r)
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
 	if err != nil {
@@ -48,7 +48,7 @@ func Record(topic, service string, now time.Time, r *auditv1.Record) (stream.Rec
 }
 
 // shorten leaves out values of a change, and then its fields, until the record is within its bound.
-func shorten(r *auditv1.Record) {
+func shorten(r *auditv1.AuditRecord) {
 	if proto.Size(r) <= maxValue {
 		return
 	}
@@ -62,11 +62,11 @@ func shorten(r *auditv1.Record) {
 }
 
 // TypeOf is the type of a record.
-func TypeOf(r *auditv1.Record) string {
+func TypeOf(r *auditv1.AuditRecord) string {
 	switch r.GetWhat().(type) {
-	case *auditv1.Record_Refusals:
+	case *auditv1.AuditRecord_Refusals:
 		return TypeRefusals
-	case *auditv1.Record_Gap:
+	case *auditv1.AuditRecord_Gap:
 		return TypeGap
 	}
 	return TypeChange

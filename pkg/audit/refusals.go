@@ -118,7 +118,7 @@ func (p *refusals) publish(ctx context.Context, all []*rpc.Refusal) (left []*rpc
 	return left
 }
 
-func (p *refusals) record(one *rpc.Refusal) *auditv1.Record {
+func (p *refusals) record(one *rpc.Refusal) *auditv1.AuditRecord {
 	caller := cmp.Or(one.Caller, one.From)
 	if one.Others {
 		caller = "*"
@@ -127,9 +127,9 @@ func (p *refusals) record(one *rpc.Refusal) *auditv1.Record {
 	for _, part := range []string{p.service, p.process, caller, one.Method, strconv.FormatInt(one.Minute.Unix(), 10)} {
 		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part))
 	}
-	return &auditv1.Record{
+	return &auditv1.AuditRecord{
 		Id: hex.EncodeToString(h.Sum(nil)[:16]), Time: timestamppb.New(one.Minute), Tenant: one.Tenant, Caller: one.Caller, Method: Method(one.Method),
-		What: &auditv1.Record_Refusals{Refusals: &auditv1.Refusals{
+		What: &auditv1.AuditRecord_Refusals{Refusals: &auditv1.Refusals{
 			Count: one.Count, Reasons: one.Reasons, Address: one.Address, Service: p.service, Process: p.process, Others: one.Others,
 		}},
 	}

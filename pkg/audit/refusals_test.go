@@ -72,16 +72,16 @@ func (p *process) refuse(secret string) {
 }
 
 // read waits for the records that make up a number of refusals.
-func read(t *testing.T, c *stream.Client, refusals int64) map[string]*auditv1.Record {
+func read(t *testing.T, c *stream.Client, refusals int64) map[string]*auditv1.AuditRecord {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	byID := map[string]*auditv1.Record{}
+	byID := map[string]*auditv1.AuditRecord{}
 	streamtest.Await(ctx, t, c, stream.Audit, func(all []stream.Record) bool {
 		total := int64(0)
 		clear(byID)
 		for _, r := range all {
-			m := &auditv1.Record{}
+			m := &auditv1.AuditRecord{}
 			if err := proto.Unmarshal(r.Value, m); err != nil {
 				t.Fatal(err)
 			}
@@ -146,12 +146,12 @@ func TestPublishRefusals_FollowWhenKafkaTakesThem(t *testing.T) {
 }
 
 func TestRecord_ThatIsTooLargeKeepsWhatFits(t *testing.T) {
-	change := func(fields, size int) *auditv1.Record {
+	change := func(fields, size int) *auditv1.AuditRecord {
 		c := &configv1.Change{Name: "tenants/a/notifications/n"}
 		for range fields {
 			c.Fields = append(c.Fields, &configv1.FieldChange{Path: "trigger.filter", After: structpb.NewStringValue(string(bytes.Repeat([]byte("x"), size)))})
 		}
-		return &auditv1.Record{Id: "1", Time: timestamppb.Now(), Tenant: "a", What: &auditv1.Record_Change{Change: c}}
+		return &auditv1.AuditRecord{Id: "1", Time: timestamppb.Now(), Tenant: "a", What: &auditv1.AuditRecord_Change{Change: c}}
 	}
 	for name, test := range map[string]struct {
 		fields, size   int
@@ -167,7 +167,7 @@ func TestRecord_ThatIsTooLargeKeepsWhatFits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m := &auditv1.Record{}
+			m := &auditv1.AuditRecord{}
 			if err := proto.Unmarshal(r.Value, m); err != nil {
 				t.Fatal(err)
 			}

@@ -21,14 +21,14 @@ import (
 )
 
 // audited reads the topic until it has a number of changes.
-func audited(t *testing.T, client *stream.Client, changes int) (byID map[string]*auditv1.Record, bytes []byte) {
+func audited(t *testing.T, client *stream.Client, changes int) (byID map[string]*auditv1.AuditRecord, bytes []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	streamtest.Await(ctx, t, client, stream.Audit, func(all []stream.Record) bool {
-		byID, bytes = map[string]*auditv1.Record{}, nil
+		byID, bytes = map[string]*auditv1.AuditRecord{}, nil
 		for _, r := range all {
-			m := &auditv1.Record{}
+			m := &auditv1.AuditRecord{}
 			if err := proto.Unmarshal(r.Value, m); err != nil {
 				t.Fatal(err)
 			}

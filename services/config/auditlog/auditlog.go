@@ -236,14 +236,14 @@ func (l *Log) records(ctx context.Context, changes []store.Change) (all []stream
 	return all, nil
 }
 
-func (l *Log) record(ctx context.Context, c store.Change) (*auditv1.Record, error) {
+func (l *Log) record(ctx context.Context, c store.Change) (*auditv1.AuditRecord, error) {
 	shown, err := l.Show(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	r := &auditv1.Record{
+	r := &auditv1.AuditRecord{
 		Id: ID(c), Time: timestamppb.New(c.At), Tenant: tenantOf(c.Name), Caller: c.Caller, Method: methodOf(shown),
-		What: &auditv1.Record_Change{Change: shown},
+		What: &auditv1.AuditRecord_Change{Change: shown},
 	}
 	if shown.GetKind() == history {
 		accepted, err := l.Store.Accepted(ctx, c.Revision)

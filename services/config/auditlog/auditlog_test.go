@@ -28,7 +28,7 @@ var errAway = errors.New("no broker answers")
 type topic struct {
 	mu   sync.Mutex
 	ids  []string
-	last *auditv1.Record
+	last *auditv1.AuditRecord
 	// away: nothing is taken. refuse is the id of a record that is not taken.
 	away   bool
 	refuse string
@@ -40,7 +40,7 @@ func (k *topic) produce(_ context.Context, records ...stream.Record) ([]stream.P
 	results := make([]stream.ProduceResult, len(records))
 	var err error
 	for i, r := range records {
-		m := &auditv1.Record{}
+		m := &auditv1.AuditRecord{}
 		if err := proto.Unmarshal(r.Value, m); err != nil {
 			return nil, err
 		}

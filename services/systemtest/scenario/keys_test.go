@@ -297,7 +297,7 @@ func audited(t *testing.T, ctx context.Context, f *fleet.Fleet, key string, call
 		clear(calls)
 		seen := map[string]bool{}
 		for _, r := range all {
-			m := &auditv1.Record{}
+			m := &auditv1.AuditRecord{}
 			if err := proto.Unmarshal(r.Value, m); err != nil {
 				t.Fatal(err)
 			}

@@ -75,9 +75,9 @@ func history(t *testing.T, changes ...string) (brokers string) {
 	producer := client.NewProducer()
 	for i, change := range changes {
 		action, id, _ := strings.Cut(change, " ")
-		r, err := audit.Record(client.Topic(stream.Audit), "config", time.Now(), &auditv1.Record{
+		r, err := audit.Record(client.Topic(stream.Audit), "config", time.Now(), &auditv1.AuditRecord{
 			Id: fmt.Sprint(i), Time: timestamppb.New(time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)), Tenant: "acme", Caller: "c0ffee00",
-			What: &auditv1.Record_Change{Change: &configv1.Change{Action: action, Kind: "ApiKey", Name: "tenants/acme/apiKeys/" + id}},
+			What: &auditv1.AuditRecord_Change{Change: &configv1.Change{Action: action, Kind: "ApiKey", Name: "tenants/acme/apiKeys/" + id}},
 		})
 		if err == nil {
 			err = producer.Produce(t.Context(), r)

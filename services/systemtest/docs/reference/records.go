@@ -153,11 +153,11 @@ func audits(out map[string][]sampleRecord) error {
 	at := timestamppb.New(sampleTime)
 	for _, one := range []struct {
 		name, service string
-		record        *auditv1.Record
+		record        *auditv1.AuditRecord
 	}{
-		{"change", "config", &auditv1.Record{
+		{"change", "config", &auditv1.AuditRecord{
 			Id: "7c5e1f0a9b3d2468-17", Time: at, Tenant: "acme", Caller: "0a1b2c3d", Method: "tollgate.config.v1.NotificationService/UpdateNotification",
-			What: &auditv1.Record_Change{Change: &configv1.Change{
+			What: &auditv1.AuditRecord_Change{Change: &configv1.Change{
 				Revision: 17, History: 0x7c5e1f0a9b3d2468, Time: at, Caller: "0a1b2c3d", Action: "update", Kind: "Notification",
 				Name: "tenants/acme/notifications/data-safeguard",
 				Fields: []*configv1.FieldChange{{
@@ -165,15 +165,15 @@ func audits(out map[string][]sampleRecord) error {
 				}},
 			}},
 		}},
-		{"refusals", "ingest", &auditv1.Record{
+		{"refusals", "ingest", &auditv1.AuditRecord{
 			Id: "f20c6c5d3f0f4c2b9a4f8e61d7703c15", Time: at, Tenant: "acme", Caller: "4d5e6f70", Method: "tollgate.ingest.v1.IngestService/Publish",
-			What: &auditv1.Record_Refusals{Refusals: &auditv1.Refusals{
+			What: &auditv1.AuditRecord_Refusals{Refusals: &auditv1.Refusals{
 				Count: 600, Reasons: map[string]int64{reason.APIKeyExpired: 600}, Address: "192.0.2.7", Service: "ingest", Process: "K7QX2M4A",
 			}},
 		}},
-		{"gap", "operator", &auditv1.Record{
+		{"gap", "operator", &auditv1.AuditRecord{
 			Id: "gap/safeguard/10/20/3", Time: at, Method: "tollgate state accept-gap", Who: "jo", Why: "INC-4712",
-			What: &auditv1.Record_Gap{Gap: &auditv1.Gap{
+			What: &auditv1.AuditRecord_Gap{Gap: &auditv1.Gap{
 				Gap:   &controlv1.Gap{Domain: "safeguard", FromOffset: 10, ToOffset: 20, Who: "jo", Why: "INC-4712"},
 				Topic: "tollgate.events.ordered", Partition: 3,
 			}},

@@ -15,10 +15,10 @@ import (
 )
 
 // Deleted are the resources whose last change on the topic audit is their deletion, by name; suppressions are left out.
-func Deleted(ctx context.Context, client *stream.Client, streams command.Streams, kafka command.Kafka) ([]*auditv1.Record, error) {
-	deleted := map[string]*auditv1.Record{}
+func Deleted(ctx context.Context, client *stream.Client, streams command.Streams, kafka command.Kafka) ([]*auditv1.AuditRecord, error) {
+	deleted := map[string]*auditv1.AuditRecord{}
 	err := scan(ctx, client, streams, kafka, client.Topic(stream.Audit), time.Time{}, func(r stream.Record) error {
-		m := &auditv1.Record{}
+		m := &auditv1.AuditRecord{}
 		if err := proto.Unmarshal(r.Value, m); err != nil {
 			return fmt.Errorf("read audit record at %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
 		}
@@ -31,7 +31,7 @@ func Deleted(ctx context.Context, client *stream.Client, streams command.Streams
 		}
 		return nil
 	})
-	out := make([]*auditv1.Record, 0, len(deleted))
+	out := make([]*auditv1.AuditRecord, 0, len(deleted))
 	for _, name := range slices.Sorted(maps.Keys(deleted)) {
 		out = append(out, deleted[name])
 	}

@@ -90,9 +90,9 @@ func (c AcceptGap) Run(ctx context.Context, streams command.Streams) error {
 func (c AcceptGap) append(ctx context.Context, streams command.Streams, client *stream.Client, topic string) error {
 	of := &controlv1.Gap{Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: command.Operator(), Why: c.Why}
 	gap := fold.NewGap(of, time.Now())
-	accepted, err := audit.Record(client.Topic(stream.Audit), "operator", gap.Time, &auditv1.Record{
+	accepted, err := audit.Record(client.Topic(stream.Audit), "operator", gap.Time, &auditv1.AuditRecord{
 		Id: fmt.Sprintf("gap/%s/%d", gap.ID, c.Partition), Time: timestamppb.New(gap.Time), Who: of.GetWho(), Why: c.Why, Method: "tollgate state accept-gap",
-		What: &auditv1.Record_Gap{Gap: &auditv1.Gap{Gap: of, Topic: topic, Partition: c.Partition}},
+		What: &auditv1.AuditRecord_Gap{Gap: &auditv1.Gap{Gap: of, Topic: topic, Partition: c.Partition}},
 	})
 	if err != nil {
 		return fmt.Errorf("write gap: %w", err)

@@ -234,7 +234,7 @@ func decode(client *stream.Client, r stream.Record) (*event.Event, error) {
 	if r.Topic != client.Topic(stream.Audit) {
 		return event.Decode(r.Value)
 	}
-	m := &auditv1.Record{}
+	m := &auditv1.AuditRecord{}
 	if err := proto.Unmarshal(r.Value, m); err != nil {
 		return nil, fmt.Errorf("read audit record: %w", err)
 	}

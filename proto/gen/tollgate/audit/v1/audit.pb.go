@@ -26,10 +26,10 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Record is the value of a record on the topic audit, whose key is the tenant.
+// AuditRecord is the value of a record on the topic audit, whose key is the tenant.
 // It is published at least once, always under one id: a consumer drops what
 // has an id that it has read. Secrets are masked in it.
-type Record struct {
+type AuditRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of a change "{history in 16 hex digits}-{revision}", as ListChanges shows
 	// both: a consumer can check that it has every change. Of refusals a hash of
@@ -51,10 +51,10 @@ type Record struct {
 	Why string `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`
 	// Types that are valid to be assigned to What:
 	//
-	//	*Record_Change
-	//	*Record_Refusals
-	//	*Record_Gap
-	What isRecord_What `protobuf_oneof:"what"`
+	//	*AuditRecord_Change
+	//	*AuditRecord_Refusals
+	//	*AuditRecord_Gap
+	What isAuditRecord_What `protobuf_oneof:"what"`
 	// Of an accepted restore: the revisions that were given up.
 	Lost []*v1.Position `protobuf:"bytes,11,rep,name=lost,proto3" json:"lost,omitempty"`
 	// The values were too large for a record: the fields of the change have
@@ -64,20 +64,20 @@ type Record struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Record) Reset() {
-	*x = Record{}
+func (x *AuditRecord) Reset() {
+	*x = AuditRecord{}
 	mi := &file_tollgate_audit_v1_audit_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Record) String() string {
+func (x *AuditRecord) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Record) ProtoMessage() {}
+func (*AuditRecord) ProtoMessage() {}
 
-func (x *Record) ProtoReflect() protoreflect.Message {
+func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 	mi := &file_tollgate_audit_v1_audit_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -89,132 +89,132 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Record.ProtoReflect.Descriptor instead.
-func (*Record) Descriptor() ([]byte, []int) {
+// Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
+func (*AuditRecord) Descriptor() ([]byte, []int) {
 	return file_tollgate_audit_v1_audit_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *Record) GetId() string {
+func (x *AuditRecord) GetId() string {
 	if x != nil {
 		return x.Id
 	}
 	return ""
 }
 
-func (x *Record) GetTime() *timestamppb.Timestamp {
+func (x *AuditRecord) GetTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Time
 	}
 	return nil
 }
 
-func (x *Record) GetTenant() string {
+func (x *AuditRecord) GetTenant() string {
 	if x != nil {
 		return x.Tenant
 	}
 	return ""
 }
 
-func (x *Record) GetCaller() string {
+func (x *AuditRecord) GetCaller() string {
 	if x != nil {
 		return x.Caller
 	}
 	return ""
 }
 
-func (x *Record) GetMethod() string {
+func (x *AuditRecord) GetMethod() string {
 	if x != nil {
 		return x.Method
 	}
 	return ""
 }
 
-func (x *Record) GetWho() string {
+func (x *AuditRecord) GetWho() string {
 	if x != nil {
 		return x.Who
 	}
 	return ""
 }
 
-func (x *Record) GetWhy() string {
+func (x *AuditRecord) GetWhy() string {
 	if x != nil {
 		return x.Why
 	}
 	return ""
 }
 
-func (x *Record) GetWhat() isRecord_What {
+func (x *AuditRecord) GetWhat() isAuditRecord_What {
 	if x != nil {
 		return x.What
 	}
 	return nil
 }
 
-func (x *Record) GetChange() *v1.Change {
+func (x *AuditRecord) GetChange() *v1.Change {
 	if x != nil {
-		if x, ok := x.What.(*Record_Change); ok {
+		if x, ok := x.What.(*AuditRecord_Change); ok {
 			return x.Change
 		}
 	}
 	return nil
 }
 
-func (x *Record) GetRefusals() *Refusals {
+func (x *AuditRecord) GetRefusals() *Refusals {
 	if x != nil {
-		if x, ok := x.What.(*Record_Refusals); ok {
+		if x, ok := x.What.(*AuditRecord_Refusals); ok {
 			return x.Refusals
 		}
 	}
 	return nil
 }
 
-func (x *Record) GetGap() *Gap {
+func (x *AuditRecord) GetGap() *Gap {
 	if x != nil {
-		if x, ok := x.What.(*Record_Gap); ok {
+		if x, ok := x.What.(*AuditRecord_Gap); ok {
 			return x.Gap
 		}
 	}
 	return nil
 }
 
-func (x *Record) GetLost() []*v1.Position {
+func (x *AuditRecord) GetLost() []*v1.Position {
 	if x != nil {
 		return x.Lost
 	}
 	return nil
 }
 
-func (x *Record) GetCut() bool {
+func (x *AuditRecord) GetCut() bool {
 	if x != nil {
 		return x.Cut
 	}
 	return false
 }
 
-type isRecord_What interface {
-	isRecord_What()
+type isAuditRecord_What interface {
+	isAuditRecord_What()
 }
 
-type Record_Change struct {
+type AuditRecord_Change struct {
 	// A change of the configuration that is committed, field by field.
 	Change *v1.Change `protobuf:"bytes,8,opt,name=change,proto3,oneof"`
 }
 
-type Record_Refusals struct {
+type AuditRecord_Refusals struct {
 	// Calls that were refused.
 	Refusals *Refusals `protobuf:"bytes,9,opt,name=refusals,proto3,oneof"`
 }
 
-type Record_Gap struct {
+type AuditRecord_Gap struct {
 	// Part of a log whose loss was accepted.
 	Gap *Gap `protobuf:"bytes,10,opt,name=gap,proto3,oneof"`
 }
 
-func (*Record_Change) isRecord_What() {}
+func (*AuditRecord_Change) isAuditRecord_What() {}
 
-func (*Record_Refusals) isRecord_What() {}
+func (*AuditRecord_Refusals) isAuditRecord_What() {}
 
-func (*Record_Gap) isRecord_What() {}
+func (*AuditRecord_Gap) isAuditRecord_What() {}
 
 // Refusals are the calls of one caller and method that one process refused
 // within a minute, as UNAUTHENTICATED or PERMISSION_DENIED, streams that it
@@ -374,8 +374,8 @@ var File_tollgate_audit_v1_audit_proto protoreflect.FileDescriptor
 
 const file_tollgate_audit_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtollgate/audit/v1/audit.proto\x12\x11tollgate.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a'tollgate/config/v1/change_service.proto\x1a\x1etollgate/config/v1/watch.proto\x1a!tollgate/control/v1/control.proto\"\x9d\x03\n" +
-	"\x06Record\x12\x0e\n" +
+	"\x1dtollgate/audit/v1/audit.proto\x12\x11tollgate.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a'tollgate/config/v1/change_service.proto\x1a\x1etollgate/config/v1/watch.proto\x1a!tollgate/control/v1/control.proto\"\xa2\x03\n" +
+	"\vAuditRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x16\n" +
@@ -421,7 +421,7 @@ func file_tollgate_audit_v1_audit_proto_rawDescGZIP() []byte {
 
 var file_tollgate_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_tollgate_audit_v1_audit_proto_goTypes = []any{
-	(*Record)(nil),                // 0: tollgate.audit.v1.Record
+	(*AuditRecord)(nil),           // 0: tollgate.audit.v1.AuditRecord
 	(*Refusals)(nil),              // 1: tollgate.audit.v1.Refusals
 	(*Gap)(nil),                   // 2: tollgate.audit.v1.Gap
 	nil,                           // 3: tollgate.audit.v1.Refusals.ReasonsEntry
@@ -431,11 +431,11 @@ var file_tollgate_audit_v1_audit_proto_goTypes = []any{
 	(*v11.Gap)(nil),               // 7: tollgate.control.v1.Gap
 }
 var file_tollgate_audit_v1_audit_proto_depIdxs = []int32{
-	4, // 0: tollgate.audit.v1.Record.time:type_name -> google.protobuf.Timestamp
-	5, // 1: tollgate.audit.v1.Record.change:type_name -> tollgate.config.v1.Change
-	1, // 2: tollgate.audit.v1.Record.refusals:type_name -> tollgate.audit.v1.Refusals
-	2, // 3: tollgate.audit.v1.Record.gap:type_name -> tollgate.audit.v1.Gap
-	6, // 4: tollgate.audit.v1.Record.lost:type_name -> tollgate.config.v1.Position
+	4, // 0: tollgate.audit.v1.AuditRecord.time:type_name -> google.protobuf.Timestamp
+	5, // 1: tollgate.audit.v1.AuditRecord.change:type_name -> tollgate.config.v1.Change
+	1, // 2: tollgate.audit.v1.AuditRecord.refusals:type_name -> tollgate.audit.v1.Refusals
+	2, // 3: tollgate.audit.v1.AuditRecord.gap:type_name -> tollgate.audit.v1.Gap
+	6, // 4: tollgate.audit.v1.AuditRecord.lost:type_name -> tollgate.config.v1.Position
 	3, // 5: tollgate.audit.v1.Refusals.reasons:type_name -> tollgate.audit.v1.Refusals.ReasonsEntry
 	7, // 6: tollgate.audit.v1.Gap.gap:type_name -> tollgate.control.v1.Gap
 	7, // [7:7] is the sub-list for method output_type
@@ -451,9 +451,9 @@ func file_tollgate_audit_v1_audit_proto_init() {
 		return
 	}
 	file_tollgate_audit_v1_audit_proto_msgTypes[0].OneofWrappers = []any{
-		(*Record_Change)(nil),
-		(*Record_Refusals)(nil),
-		(*Record_Gap)(nil),
+		(*AuditRecord_Change)(nil),
+		(*AuditRecord_Refusals)(nil),
+		(*AuditRecord_Gap)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
