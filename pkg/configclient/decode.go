@@ -59,10 +59,16 @@ type content struct {
 	unreadable    []Unreadable
 	masked        bool
 	encrypted     bool
+	// undecrypted is true where the keyset did not decrypt a secret, as it was in keysetVersion.
+	undecrypted   bool
+	keysetVersion int
 }
 
 func (f form) decode(m *configv1.Snapshot) (c content) {
 	d := decoder{zones: map[string]*time.Location{}, keyset: f.keyset}
+	if f.keyset != nil {
+		c.keysetVersion = f.keyset.Version() // before anything is decrypted: a change meanwhile has all decrypted again
+	}
 	for _, t := range m.GetTenants() {
 		tenant := d.tenant(t)
 		if d.taken(&c, t.GetName()) == nil || tenant.ID != "" {
@@ -107,6 +113,7 @@ func (f form) decode(m *configv1.Snapshot) (c content) {
 			}
 		}
 	}
+	c.undecrypted = d.undecrypted
 	return c
 }
 
@@ -122,6 +129,8 @@ type decoder struct {
 	zones map[string]*time.Location
 	// keyset decrypts the secrets of targets; nil for a service that sends nothing.
 	keyset *secret.Keyset
+	// undecrypted: the keyset did not decrypt a secret of a resource.
+	undecrypted bool
 }
 
 func (d *decoder) fail(name string, err error) {
@@ -198,7 +207,10 @@ func (d *decoder) target(r channel.Resource, k *channel.Kind) *Target {
 	out.Tenant, out.ID = d.name(r.GetName(), k.Collection)
 	if d.keyset != nil && len(k.Encrypted(r)) > 0 {
 		r, _ = proto.Clone(r).(channel.Resource)
-		d.fail(r.GetName(), k.Decrypt(r, d.keyset))
+		if err := k.Decrypt(r, d.keyset); err != nil {
+			d.undecrypted = true
+			d.errs = append(d.errs, &undecrypted{err})
+		}
 	}
 	value, errs := k.Decode(r)
 	for _, err := range errs {

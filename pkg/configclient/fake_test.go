@@ -14,8 +14,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -33,7 +35,8 @@ type service struct {
 	ends    []*configv1.Position
 	changed chan struct{}
 	apiKeys []*configv1.ApiKey
-	masks   bool // secrets, as for a key that is no service's
+	masks   bool           // secrets, as for a key that is no service's
+	keyset  *secret.Keyset // secrets are encrypted with it, where not nil
 	asked   []int64
 	watches int
 	known   []*configv1.Position // of the last watch
@@ -54,6 +57,11 @@ func (s *service) message(n int64) *configv1.Snapshot {
 	m.Tenants[0].DisplayName = s.text
 	if s.masks {
 		m.Endpoints[0].Secrets[0], m.Endpoints[0].Headers[0].Value = "whsec_****GVu=", "****"
+	}
+	if s.keyset != nil {
+		if _, err := webhook.Channel.Target.Encrypt(m.Endpoints[0], s.keyset); err != nil {
+			panic(err)
+		}
 	}
 	m.History, m.ApiKeys = s.history, s.apiKeys
 	return m

@@ -19,9 +19,15 @@ import (
 // sender is one replica of a service that sends, which takes each revision as a directory does.
 func sender(t *testing.T, s *service, k KeyStore, key string) (source *Source, env daemon.Env, stop func()) {
 	t.Helper()
+	return senderOf(t, s, k, key, Needs{Encrypted: true})
+}
+
+// senderOf is a sender with needs of its own.
+func senderOf(t *testing.T, s *service, k KeyStore, key string, needs Needs) (source *Source, env daemon.Env, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	env = daemon.NewEnv("webhook", zap.NewNop())
-	source, err := open(ctx, s, nothing{}, key, env, k, Needs{Encrypted: true})
+	source, err := open(ctx, s, nothing{}, key, env, k, needs)
 	if err != nil {
 		t.Fatal(err)
 	}

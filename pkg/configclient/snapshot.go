@@ -43,6 +43,8 @@ type views struct {
 	masked bool
 	// encrypted is true where secrets were not decrypted, for want of a keyset.
 	encrypted bool
+	// undecrypted is true where the keyset did not decrypt a secret.
+	undecrypted bool
 }
 
 // byTenant are resources sorted by name, all of them and those of each tenant.
@@ -229,6 +231,7 @@ func (s *Snapshot) derive(before *Snapshot) {
 		for _, p := range s.lists[kind].parts() {
 			s.masked = s.masked || p.masked
 			s.encrypted = s.encrypted || p.encrypted
+			s.undecrypted = s.undecrypted || p.undecrypted
 		}
 	}
 }

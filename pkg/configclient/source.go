@@ -132,6 +132,10 @@ func open(
 	s.health.Note("configuration", s.unreadable)
 	s.health.Note("configuration store", s.storeRefused)
 	s.running.Go(func() { s.follow(ctx) })
+	if needs.Keyset != nil {
+		s.health.Note("keyset", s.keysetUnreadable)
+		s.running.Go(func() { s.followKeyset(ctx) })
+	}
 	if s.encryption != nil {
 		s.running.Go(func() { s.keepKept(ctx) })
 	}

@@ -1,6 +1,7 @@
 package configclient
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
@@ -8,6 +9,9 @@ import (
 
 // IncidentUnreadable is of a resource that this binary can't read: run a newer one, or correct the resource.
 const IncidentUnreadable = "RESOURCE_UNREADABLE"
+
+// IncidentSecret is of a resource with a secret that the keyset of this service does not decrypt: nothing is sent by it.
+const IncidentSecret = "SECRET_UNREADABLE" //nolint:gosec // it is a reason
 
 // shownIncidents is how many resources are named; the rest is a number.
 const shownIncidents = 20
@@ -38,5 +42,14 @@ func shortened(s string) string {
 func (s *Source) unreadable() []*daemon.Incident {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Incidents(IncidentUnreadable, s.missing)
+	var secrets, others []Unreadable
+	for _, u := range s.missing {
+		var of *undecrypted
+		if errors.As(u.Err, &of) {
+			secrets = append(secrets, u)
+		} else {
+			others = append(others, u)
+		}
+	}
+	return append(Incidents(IncidentSecret, secrets), Incidents(IncidentUnreadable, others)...)
 }

@@ -131,7 +131,7 @@ var All = []Reason{
 	{ScopeInvalid, Error | Rejected | Incident, "the scope of an option can't be compiled, or fails for the event"},
 	{ScopeRequired, Error, "a call for which the API key lacks the scope, which the message names"},
 	{"SECRET_REQUIRED", Error, "a change would send a stored secret to another receiver: give the secret again"},
-	{"SECRET_UNREADABLE", Error, "a stored secret can't be decrypted, or one that is given looks as if it were encrypted: give the secret again"},
+	{"SECRET_UNREADABLE", Error | Incident, "a stored secret can't be decrypted, or one that is given looks as if it were encrypted: give the service the keyset of config, or give the secret again"},
 	{ServiceKeyRequired, Error, "a call that only a service may make: its key must be one of grpc.service_key_hashes_file"},
 	{"SMTP_PROFILE_IN_USE", Error, "a notification or a tenant names the SMTP profile"},
 	{"SMTP_PROFILE_NOT_FOUND", Error, "there is no such SMTP profile"},

@@ -61,6 +61,8 @@ type Keyset struct {
 	mu   sync.Mutex
 	keys keys
 	file fs.FileInfo
+	// version counts how often the file was read.
+	version int
 	// failed is why the file could not be read when it had changed; nil where it could.
 	failed error
 }
@@ -156,6 +158,7 @@ func (k *Keyset) current() (keys, error) {
 		found, file, err := read(k.path)
 		if k.failed = err; err == nil {
 			k.keys, k.file = found, file
+			k.version++
 		}
 	}
 	return k.keys, k.failed
@@ -165,6 +168,14 @@ func (k *Keyset) current() (keys, error) {
 func (k *Keyset) Check() error {
 	_, err := k.current()
 	return err
+}
+
+// Version is another one after each change of the file that could be read: what could not be decrypted may be now.
+func (k *Keyset) Version() int {
+	_, _ = k.current() // Check is for the error
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.version
 }
 
 // Primary is the key that Encrypt takes.

@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel/email"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/services/email/smtp"
 )
 
@@ -61,6 +62,10 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 
 // attempt sends the message, whoever is suppressed.
 func (s *sender) attempt(ctx context.Context, out delivery.Outcome, d *delivery.Delivery, p *profile, planned *email.Planned) (delivery.Outcome, finding) {
+	if errors.Is(p.broken, secret.ErrUnknownKey) { // another replica may have the key, and this one gets it: no attempt is used
+		out.Result, out.ErrorClass, out.Error, out.Finished = delivery.LocalFailure, string(outbound.ClassLocal), p.broken.Error(), s.clock()
+		return out, finding{}
+	}
 	if p.broken != nil {
 		out.ErrorClass, out.Error, out.Uncounted, out.Fault = classProfile, p.broken.Error(), true, delivery.FaultReceiver
 		out.Finished = s.clock()

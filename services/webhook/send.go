@@ -8,6 +8,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
+	"github.com/tollgate/tollgate/pkg/secret"
 )
 
 // sender posts deliveries.
@@ -31,7 +32,11 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 func (s *sender) attempt(ctx context.Context, d *delivery.Delivery, e *endpoint) delivery.Outcome {
 	out := delivery.Outcome{Started: s.clock()}
 	if e.Broken != nil {
-		return s.failed(ctx, out, e, "", outbound.ClassRequest, e.Broken)
+		class := outbound.ClassRequest
+		if errors.Is(e.Broken, secret.ErrUnknownKey) {
+			class = outbound.ClassLocal // another replica may have the key, and this one gets it: no attempt is used
+		}
+		return s.failed(ctx, out, e, "", class, e.Broken)
 	}
 	second := out.Started.Unix()
 	a := s.Do(ctx, &e.Receiver, outbound.Request{

@@ -63,8 +63,10 @@ type Fleet struct {
 	configurations []string
 	// databaseURL is a file; empty: the config service is on SQLite.
 	databaseURL string
-	members     []*Member
-	conns       []*grpc.ClientConn
+	// keysets are the files of services that have one of their own.
+	keysets map[string]string
+	members []*Member
+	conns   []*grpc.ClientConn
 }
 
 // Open prepares an installation: topics, and the API key. Nothing runs yet.
@@ -110,6 +112,21 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 // Keyset is the file of the keys that secrets are encrypted with.
 func (f *Fleet) Keyset() string { return filepath.Join(f.cfg.Dir, "keyset.json") }
 
+// UseKeyset has a service that is started later read another file of keys.
+func (f *Fleet) UseKeyset(service, path string) {
+	if f.keysets == nil {
+		f.keysets = map[string]string{}
+	}
+	f.keysets[service] = path
+}
+
+func (f *Fleet) keysetOf(service string) string {
+	if path := f.keysets[service]; path != "" {
+		return path
+	}
+	return f.Keyset()
+}
+
 // Kafka is a client of the installation's topics, as a user.
 func (f *Fleet) Kafka(user string) (*stream.Client, error) {
 	security, err := f.security(user)
@@ -154,6 +171,9 @@ func (f *Fleet) Dir() string { return f.cfg.Dir }
 
 // Brokers are the addresses of its Kafka.
 func (f *Fleet) Brokers() []string { return f.cfg.Brokers }
+
+// Redis is the address of its Redis.
+func (f *Fleet) Redis() string { return f.cfg.Redis }
 
 // Database is the file of the config service's database; files beside it begin with its name.
 func (f *Fleet) Database() string { return filepath.Join(f.cfg.Dir, "database", "config.db") }

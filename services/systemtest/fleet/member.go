@@ -138,6 +138,17 @@ func (m *Member) readiness(ctx context.Context) (string, error) {
 	return string(body), nil
 }
 
+// Readiness is the text of its /readyz, and whether it is ready.
+func (m *Member) Readiness(ctx context.Context) (text string, ready bool, err error) {
+	body, status, err := m.get(ctx, "/readyz")
+	return string(body), status == http.StatusOK, err
+}
+
+// Log is what the member has logged since its first start.
+func (m *Member) Log() ([]byte, error) {
+	return os.ReadFile(filepath.Join(m.fleet.cfg.Dir, m.Name+".log"))
+}
+
 // Metrics is the text of its /metrics.
 func (m *Member) Metrics(ctx context.Context) (string, error) {
 	body, _, err := m.get(ctx, "/metrics")

@@ -45,7 +45,7 @@ func (m *Member) configuration(kafka stream.Security) string {
 		fmt.Fprintf(&b, "database: {path: %q, url_file: %q}\n", f.Database(), f.databaseURL)
 	}
 	if parts.Secrets != nil {
-		fmt.Fprintf(&b, "secrets: {keyset_file: %q}\n", f.Keyset())
+		fmt.Fprintf(&b, "secrets: {keyset_file: %q}\n", f.keysetOf(m.service.Name))
 	}
 	if parts.Kafka != nil {
 		fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q, sasl_mechanism: %q, sasl_username: %q, sasl_password_file: %q}\n",

@@ -2,10 +2,18 @@ package scenario
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,6 +94,47 @@ type started struct {
 	decisions provisionv1.ProvisioningServiceClient
 	config    grpc.ClientConnInterface
 	rounds    int
+	// asked counts requests to the hook.
+	asked atomic.Int64
+	// signing is the key of the e-mail's signatures, in PEM.
+	signing string
+}
+
+// Secrets of the configuration, beside those of the receivers and the key of signatures.
+const (
+	secretHeader   = "hush-header-of-the-endpoint"
+	secretBearer   = "hush-token-of-the-hook"
+	secretPassword = "hush-password-of-the-mail-server"
+)
+
+// secrets are all that the configuration holds, in every form in which they could lie in clear.
+func (s *started) secrets() (all []string) {
+	for _, clear := range []string{secretHeader, secretBearer, secretPassword, s.signing, s.in.Secret, s.hooks.Secret, s.fleet.Key} {
+		forms := []string{clear}
+		if key, signs := strings.CutPrefix(clear, "whsec_"); signs {
+			raw, err := base64.StdEncoding.DecodeString(key)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			forms = []string{key, string(raw)}
+		}
+		if block, _ := pem.Decode([]byte(clear)); block != nil {
+			forms = []string{strings.Split(clear, "\n")[1], string(block.Bytes)}
+		}
+		for _, form := range forms {
+			text, err := json.Marshal(form)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			all = append(all, form, string(text[1:len(text)-1]), hex.EncodeToString([]byte(form)))
+			// Behind 0, 1 and 2 other bytes base64 has other digits.
+			for before := range 3 {
+				digits := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), form...))
+				all = append(all, digits[(before*8+5)/6:len(digits)-1])
+			}
+		}
+	}
+	return all
 }
 
 // shown is by which version of the configuration a round went: the endpoint that a webhook came to, the text of an e-mail, the hook
@@ -100,12 +149,22 @@ func openStarts(t *testing.T, ctx context.Context, f *fleet.Fleet) *started {
 	s := &started{t: t, ctx: ctx, fleet: f, in: openInboxes(t, ctx)}
 	var err error
 	s.hooks, err = fleet.StartReceiver(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.asked.Add(1)
 		_ = json.NewEncoder(w).Encode(map[string]string{"decision": "forbid", "reason": r.URL.Path[1:]}) // the caller may have gone
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.hooks.Close() })
+	_, signing, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(signing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.signing = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	policy := s.in.policy()
 	policy.Ports = append(policy.Ports, s.hooks.Policy().GetPorts()...)
 	resources := append([]proto.Message{
@@ -115,6 +174,11 @@ func openStarts(t *testing.T, ctx context.Context, f *fleet.Fleet) *started {
 		}},
 		&configv1.SmtpProfile{
 			Name: "tenants/acme/smtpProfiles/care", Host: "127.0.0.1", Port: int32(s.in.mailPort), Tls: configv1.SmtpTls_SMTP_TLS_NONE, FromAddress: "care@acme.example",
+			Dkim: &configv1.Dkim{Domain: "acme.example", Selector: "s1", Key: s.signing},
+		},
+		&configv1.SmtpProfile{
+			Name: "tenants/acme/smtpProfiles/spare", Host: "127.0.0.1", Port: int32(s.in.mailPort), FromAddress: "care@acme.example",
+			Username: "care", Password: secretPassword,
 		},
 	}, s.versioned("first")...)
 	services := append([]string{"config"}, starting...)
@@ -137,6 +201,7 @@ func (s *started) versioned(version string) []proto.Message {
 	return []proto.Message{
 		&configv1.Endpoint{
 			Name: "tenants/acme/endpoints/crm", Url: s.in.URL("/" + version), Secrets: []string{s.in.Secret}, CaCertificates: s.in.Authority,
+			Headers: []*configv1.CustomHeader{{Name: "X-Key", Value: secretHeader}},
 		},
 		&configv1.Notification{
 			Name: "tenants/acme/notifications/reached", Active: true, Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.reached"}},
@@ -151,7 +216,10 @@ func (s *started) versioned(version string) []proto.Message {
 		&configv1.Hook{
 			Name: "tenants/acme/hooks/check", EventTypes: []string{"client.created"}, FailurePolicy: configv1.FailurePolicy_FAILURE_POLICY_ALLOW,
 			Timeout: durationpb.New(10 * time.Second),
-			Handler: &configv1.Hook_Http{Http: &configv1.HttpHandler{Url: s.hooks.URL("/" + version), CaCertificates: s.hooks.Authority}},
+			Handler: &configv1.Hook_Http{Http: &configv1.HttpHandler{
+				Url: s.hooks.URL("/" + version), CaCertificates: s.hooks.Authority, Secrets: []string{s.hooks.Secret},
+				Auth: &configv1.EndpointAuth{Auth: &configv1.EndpointAuth_Bearer{Bearer: &configv1.BearerAuth{Token: secretBearer}}},
+			}},
 		},
 	}
 }
@@ -209,31 +277,51 @@ func (s *started) dial() {
 // round sends a new subscriber past the limit, which a webhook and an e-mail report, and asks for a decision.
 func (s *started) round() (got shown) {
 	s.t.Helper()
+	number := s.exceed()
+	got.endpoint, got.text = s.reported(number)
+	got.hook = s.decide(number).GetReason()
+	return got
+}
+
+// exceed sends a new subscriber past the limit.
+func (s *started) exceed() (number string) {
+	s.t.Helper()
 	s.rounds++
-	number := fmt.Sprintf("4477009%05d", s.rounds)
+	number = fmt.Sprintf("4477009%05d", s.rounds)
 	s.publish(number, "subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "roamer"})
 	s.publish(number, "usage.charged", &eventv1.UsageCharged{
 		Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: &money.Money{CurrencyCode: "EUR", Units: 2},
 	})
+	return number
+}
+
+// reported waits until a webhook and an e-mail report the limit of a subscriber, and returns by which version they did.
+func (s *started) reported(number string) (endpoint, text string) {
+	s.t.Helper()
 	s.in.until(s.t, s.ctx, "the limit of "+number+" is reported", func(webhooks []webhook, letters []letter) bool {
 		w := slices.IndexFunc(webhooks, func(w webhook) bool { return w.Subject == number })
 		l := slices.IndexFunc(letters, func(l letter) bool { return l.Subject == number })
 		if w < 0 || l < 0 {
 			return false
 		}
-		got.endpoint, got.text = webhooks[w].path[1:], letters[l].Text
+		endpoint, text = webhooks[w].path[1:], letters[l].Text
 		return true
 	})
+	return endpoint, text
+}
+
+// decide asks for a decision under a key.
+func (s *started) decide(key string) *provisionv1.DecideResponse {
+	s.t.Helper()
 	data, err := anypb.New(&eventv1.ClientChanged{Client: &eventv1.Account{Id: "7401", Name: "Nord"}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	res, err := s.decisions.Decide(s.ctx, &provisionv1.DecideRequest{Tenant: "acme", Type: "client.created", ObjectId: "7401", Data: data, IdempotencyKey: number})
+	res, err := s.decisions.Decide(s.ctx, &provisionv1.DecideRequest{Tenant: "acme", Type: "client.created", ObjectId: "7401", Data: data, IdempotencyKey: key})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	got.hook = res.GetReason()
-	return got
+	return res
 }
 
 func (s *started) publish(number, kind string, data proto.Message) {
