@@ -48,6 +48,8 @@ type reader struct {
 	files Files
 	mu    sync.Mutex
 	last  read
+	// failed is why the files can't be read now; nil where they can.
+	failed error
 }
 
 // newReader reads once; the error names the file.
@@ -80,13 +82,29 @@ func (r *reader) now() read {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	stamps, err := r.stamps()
-	if err != nil || stamps == r.last.stamps {
-		return r.last
+	if err == nil && stamps != r.last.stamps {
+		var next read
+		if next, err = r.files.read(stamps); err == nil {
+			r.last = next
+		}
 	}
-	if next, err := r.files.read(stamps); err == nil {
-		r.last = next
-	}
+	r.failed = err
 	return r.last
+}
+
+// Watch reads the files, and returns a function that looks at them again: it returns why they can't be read now, so what was read
+// before stays in use.
+func Watch(files Files) (func() error, error) {
+	r, err := newReader(files)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		r.now()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.failed
+	}, nil
 }
 
 func (files Files) read(stamps [3]stamp) (read, error) {
@@ -94,7 +112,7 @@ func (files Files) read(stamps [3]stamp) (read, error) {
 	if files.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(files.Certificate, files.Key)
 		if err != nil {
-			return out, fmt.Errorf("read certificate: %w", err)
+			return out, fmt.Errorf("read certificate %s with key %s: %w", files.Certificate, files.Key, err)
 		}
 		out.pair = []tls.Certificate{pair}
 	}

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -257,5 +258,48 @@ func TestFiles_FaultsAreFoundAtTheStart(t *testing.T) {
 	Files{CA: "z"}.Validate(&f, "")
 	if got := fault.ViolationsOf(f.Err("X")); len(got) != 2 || got[0].Field != "certificate_file" || got[1].Field != "client_ca_file" {
 		t.Errorf("%v", got)
+	}
+}
+
+// Whoever operates the service learns of files that can't be read again, whether or not a connection is made.
+func TestWatch_ReturnsWhyFilesCanNotBeReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	ca := newAuthority(t, dir, "ca")
+	files := Files{Certificate: filepath.Join(dir, "s.pem"), Key: filepath.Join(dir, "s.key"), CA: ca.file}
+	if _, err := Watch(files); err == nil {
+		t.Error("files that are not there are watched")
+	}
+	ca.issue(files, 10)
+	check, err := Watch(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(files.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name   string
+		change func()
+		names  string
+	}{
+		{"unchanged", func() {}, ""},
+		{"one half of a pair", func() { ca.issue(Files{Certificate: files.Certificate, Key: filepath.Join(dir, "other.key")}, 11) }, files.Key},
+		{"still", func() {}, files.Key},
+		{"a file that is gone", func() {
+			if err := os.Remove(files.Key); err != nil {
+				t.Fatal(err)
+			}
+		}, files.Key},
+		{"a pair", func() { ca.issue(files, 12) }, ""},
+		{"an authority that is none", func() { write(t, files.CA, "NONSENSE", content) }, files.CA},
+	} {
+		step.change()
+		switch err := check(); {
+		case step.names == "" && err != nil:
+			t.Errorf("%s: %v", step.name, err)
+		case step.names != "" && (err == nil || !strings.Contains(err.Error(), step.names)):
+			t.Errorf("%s: %v, want %s", step.name, err, step.names)
+		}
 	}
 }

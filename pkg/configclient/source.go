@@ -96,6 +96,9 @@ func Open(ctx context.Context, cfg Config, env daemon.Env, store KeyStore, needs
 		return nil, fmt.Errorf("follow configuration: %w", err)
 	}
 	key, err := rpc.ReadKey(cfg.APIKeyFile)
+	if err == nil {
+		err = env.Health.WatchCertificates("config", cfg.files())
+	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

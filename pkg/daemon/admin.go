@@ -26,6 +26,9 @@ func startAdmin(ctx context.Context, cfg Config, env Env) (*admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for operators: %w", err)
 	}
+	if err := env.Health.WatchCertificates("admin", cfg.Admin.files()); err != nil {
+		return nil, err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Admin.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for operators: %w", err)

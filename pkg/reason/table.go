@@ -24,6 +24,7 @@ var All = []Reason{
 	{"CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED", Decision, "a charge beyond the limit of the month"},
 	{"CATALOG", Outcome, "the class of service was changed"},
 	{"CA_CERTIFICATES_INVALID", Error, "certificates of authorities that can't be read"},
+	{"CERTIFICATE_UNREADABLE", Incident, "files of a certificate have changed and can't be read: those of before stay in use, until they expire"},
 	{"CHANGE", Outcome, "a call changed the option"},
 	{"CHANGED_MEANWHILE", Error, "the resource is being changed by others: read it again"},
 	{"CHANGE_INVALID", Error, "a change with faults of several kinds, or that asks for nothing, or for what the option does not have"},

@@ -92,6 +92,9 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare gRPC: %w", err)
 	}
+	if err := env.Health.WatchCertificates("grpc", cfg.files()); err != nil {
+		return nil, err
+	}
 	if secure != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(secure)))
 	}

@@ -82,6 +82,9 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, provision.Close()) }()
+	if err := env.Health.WatchCertificates("provision", cfg.Provision.Files(cfg.GRPC)); err != nil {
+		return err
+	}
 	s := &service{
 		store: db, index: index, notifier: newNotifier(), metrics: metrics, log: env.Log, clock: env.Clock,
 		cluster: kafka, prefix: cfg.Kafka.Prefix, provision: provision, keyset: keyset,

@@ -54,6 +54,9 @@ func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
+	if err := env.Health.WatchCertificates("http", cfg.files()); err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)

@@ -29,7 +29,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 }
 
 func serve(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) error {
-	peers, err := newPeers(cfg)
+	peers, err := newPeers(cfg, f.Health)
 	if err != nil {
 		return err
 	}
@@ -75,11 +75,15 @@ func unusable(c *account.Catalog, ok bool) []*daemon.Incident {
 }
 
 // newPeers are asked with the certificate of this replica itself, or in plain text where it has none.
-func newPeers(cfg Config) (*api.Replicas, error) {
+func newPeers(cfg Config, health *daemon.Health) (*api.Replicas, error) {
 	if cfg.GRPC.CertificateFile == "" {
 		return api.NewReplicas(), nil
 	}
-	option, err := rpc.TLS(certificate.Files{Certificate: cfg.GRPC.CertificateFile, Key: cfg.GRPC.CertificateKeyFile, CA: cfg.Peers.CAFile})
+	files := certificate.Files{Certificate: cfg.GRPC.CertificateFile, Key: cfg.GRPC.CertificateKeyFile, CA: cfg.Peers.CAFile}
+	option, err := rpc.TLS(files)
+	if err == nil {
+		err = health.WatchCertificates("peers", files)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("prepare requests to peers: %w", err)
 	}

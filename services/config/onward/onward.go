@@ -44,12 +44,20 @@ func DefaultConfig() Config { return Config{Address: "127.0.0.1:7070"} }
 // Service is where calls are passed on to.
 type Service struct{ conn *grpc.ClientConn }
 
+// Files are those of its connections; own is the certificate for a listener that demands one.
+func (c Config) Files(own rpc.Config) certificate.Files {
+	if !c.TLS {
+		return certificate.Files{}
+	}
+	return certificate.Files{Certificate: own.CertificateFile, Key: own.CertificateKeyFile, CA: c.CAFile}
+}
+
 // Dial connects at the first call. own is the certificate for a listener that demands one. The connection has no key: each call
 // has its caller's.
 func Dial(cfg Config, own rpc.Config) (*Service, error) {
 	var options []grpc.DialOption
 	if cfg.TLS {
-		option, err := rpc.TLS(certificate.Files{Certificate: own.CertificateFile, Key: own.CertificateKeyFile, CA: cfg.CAFile})
+		option, err := rpc.TLS(cfg.Files(own))
 		if err != nil {
 			return nil, fmt.Errorf("prepare test runs: %w", err)
 		}

@@ -113,7 +113,7 @@ func (s *started) shows(name string, parts []string) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		return has(readiness, parts...) && has(metrics, fmt.Sprintf(`tollgate_%s_incidents_total{kind=%q}`, name, parts[0])) && has(string(log), parts...)
+		return has(readiness, parts...) && has(metrics, fmt.Sprintf(`tollgate_%s_incidents_total{kind=%q}`, name, parts[0])) && has(string(log), parts[0], parts[3], filepath.Base(parts[2])) // numbers are masked there
 	})
 }
 
