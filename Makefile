@@ -186,8 +186,6 @@ $(BENCHED:%=bench-%): bench-%:
 	@$(call RUN_PROGRAM,$(call BENCH_PROGRAM,$*))
 $(SOAKED:%=soak-%): soak-%:
 	@$(call RUN_PROGRAM,$(call SOAK_PROGRAM,$*))
-# Who follows the configuration and who subscribes to the queue lose the same servers.
-soak-config: soak-queue
 
 .PHONY: soak-simulations
 soak-simulations: ## long random histories of the simulations, then every test under the race detector on real servers

@@ -1,6 +1,7 @@
 // Command soak kills two replicas of the config service, and their PostgreSQL, Kafka and Redis and the services that follow
-// them, at random moments, and lets a replica stand still in whatever it does, while resources change through both. After each
-// minute nothing is killed, and everything that was answered, watched and read is compared with what stands.
+// them, at random moments, and lets a replica stand still in whatever it does, while resources change through both and consumers
+// subscribe to the event queue. After each minute nothing is killed, everything that was answered, watched and read is compared
+// with what stands, and every subscription gets every event.
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
@@ -16,6 +18,7 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
+	"github.com/tollgate/tollgate/services/systemtest/queue/consumers"
 )
 
 func main() {
@@ -42,13 +45,15 @@ type bed struct {
 	kafka, redis, postgres *fleet.Server
 	fleet                  *fleet.Fleet
 	replicas, followers    []*fleet.Member
+	// ingest are those of the followers that serve the event queue.
+	ingest []*fleet.Member
 }
 
 func open(ctx context.Context, dir string) (b *bed, err error) {
 	b = &bed{}
 	fleet.Report("building")
 	binaries := filepath.Join(dir, "bin")
-	if err := fleet.Build(ctx, binaries, "config", "trigger", "webhook"); err != nil {
+	if err := fleet.Build(ctx, binaries, "config", "trigger", "webhook", "ingest"); err != nil {
 		return b, err
 	}
 	for kind, server := range map[string]**fleet.Server{fleet.Kafka: &b.kafka, fleet.Redis: &b.redis, fleet.Postgres: &b.postgres} {
@@ -69,12 +74,14 @@ func open(ctx context.Context, dir string) (b *bed, err error) {
 		}
 		b.replicas = append(b.replicas, m)
 	}
-	for _, name := range []string{"trigger", "trigger", "webhook", "webhook"} {
+	for _, name := range []string{"trigger", "trigger", "webhook", "webhook", "ingest", "ingest"} {
 		m, err := b.fleet.Start(ctx, name)
 		if err != nil {
 			return b, err
 		}
-		b.followers = append(b.followers, m)
+		if b.followers = append(b.followers, m); name == "ingest" {
+			b.ingest = append(b.ingest, m)
+		}
 	}
 	return b, nil
 }
@@ -119,34 +126,41 @@ func run(ctx context.Context, dir string, length time.Duration, seed uint64) (er
 	if err != nil {
 		return err
 	}
+	queue := consumers.New(b.fleet, b.ingest, strings.TrimPrefix(tenant, "tenants/"), seed)
+	stop := queue.Start(ctx)
 	k, began := kills.New(seed), time.Now()
 	// The first round kills nothing.
-	if err := round(ctx, b, c, writers, between/6, func(_, _ context.Context) error { return nil }); err != nil {
+	if err := round(ctx, b, c, writers, queue, between/6, func(_, _ context.Context) error { return nil }); err != nil {
 		return err
 	}
 	if n := writers.unanswered(); n > 0 {
 		return fmt.Errorf("%d changes were not answered before anything was killed", n)
 	}
 	for left := length; left > 0 && !c.wrong(); left -= between {
-		err := round(ctx, b, c, writers, min(left, between), func(ctx, stretch context.Context) error { return disturb(ctx, stretch, b, k) })
+		err := round(ctx, b, c, writers, queue, min(left, between), func(ctx, stretch context.Context) error { return disturb(ctx, stretch, b, k) })
 		if err != nil {
 			return err
 		}
 	}
-	return show(ctx, b, c, writers, k, time.Since(began), seed)
+	if err := stop(); err != nil {
+		return err
+	}
+	return show(ctx, b, c, writers, queue, k, time.Since(began), seed)
 }
 
 // round changes resources and disturbs for a while, waits until every service is at the same revision, and compares.
-func round(ctx context.Context, b *bed, c *check, w *writers, length time.Duration, kill func(ctx, stretch context.Context) error) error {
+func round(ctx context.Context, b *bed, c *check, w *writers, queue *consumers.Group, length time.Duration, kill func(ctx, stretch context.Context) error) error {
 	stretch, done := context.WithTimeout(ctx, length)
 	defer done()
-	if err := kills.Together(func() error { return w.run(ctx, stretch) }, func() error { return kill(ctx, stretch) }); err != nil {
+	if err := kills.Together(
+		func() error { return w.run(ctx, stretch) }, func() error { return queue.Publish(ctx, stretch) }, func() error { return kill(ctx, stretch) },
+	); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	fleet.Report("%d changes, %d of them not answered; quiet now", c.number(), w.unanswered())
+	fleet.Report("%d changes, %d of them not answered; %d events; quiet now", c.number(), w.unanswered(), queue.Published())
 	quiet, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := b.ready(quiet); err != nil {
@@ -155,7 +169,10 @@ func round(ctx context.Context, b *bed, c *check, w *writers, length time.Durati
 	if err := w.settle(quiet); err != nil {
 		return err
 	}
-	return c.compare(quiet)
+	if err := c.compare(quiet); err != nil {
+		return err
+	}
+	return queue.Await(ctx, patience)
 }
 
 // disturb kills until stretch ends, and leaves everything running.
@@ -177,7 +194,7 @@ func disturb(ctx, stretch context.Context, b *bed, k *kills.Kills) error {
 	return nil
 }
 
-func show(ctx context.Context, b *bed, c *check, w *writers, k *kills.Kills, took time.Duration, seed uint64) error {
+func show(ctx context.Context, b *bed, c *check, w *writers, queue *consumers.Group, k *kills.Kills, took time.Duration, seed uint64) error {
 	for _, line := range c.examples {
 		fleet.Report("%s", line)
 	}
@@ -185,17 +202,24 @@ func show(ctx context.Context, b *bed, c *check, w *writers, k *kills.Kills, too
 	if total == 0 && !c.wrong() {
 		return errors.New("nothing was killed: give it a longer time by FOR")
 	}
+	got, err := queue.Result(ctx)
+	if err != nil {
+		return err
+	}
 	on, err := fleet.On(ctx, b.kafka, b.redis)
 	if err != nil {
 		return err
 	}
-	note := fmt.Sprintf("killed with -9: %s; seed %d; two replicas of config on PostgreSQL, two of trigger and two of webhook that follow them; %d changes, %d of them not answered; watchers received %d heads",
-		k, seed, c.number(), w.unanswered(), c.received())
+	note := fmt.Sprintf("killed with -9: %s; seed %d; two replicas of config on PostgreSQL, two of trigger, of webhook and of ingest that follow them; %d changes, %d of them not answered; watchers received %d heads; %d subscriptions of %d events, %d sendings received, %d given up",
+		k, seed, c.number(), w.unanswered(), c.received(), consumers.Subscriptions, queue.Published(), got.Received, got.GivenUp)
 	var figures []figure.Figure
 	for _, count := range []struct {
 		name  string
 		value int
-	}{{"lost", c.lost}, {"doubled", c.doubled}, {"out_of_order", c.outOfOrder}} {
+	}{
+		{"lost", c.lost}, {"doubled", c.doubled}, {"out_of_order", c.outOfOrder},
+		{"queue_lost", got.Lost}, {"queue_doubled", got.Doubled}, {"queue_out_of_order", got.OutOfOrder},
+	} {
 		figures = append(figures, figure.Figure{
 			Name: "soak.config." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", Note: note, On: on,
 			Kills: &total, Events: int64(c.number()), Seconds: figure.Round(took.Seconds()),

@@ -18,14 +18,13 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
+	"github.com/tollgate/tollgate/services/systemtest/queue/consumers"
 	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
 
 const (
 	// between is how long it goes on between two quiet points.
 	between = time.Minute
-	// perSecond is how many events are published.
-	perSecond = 300
 	// patience bounds what a quiet point waits for: an event that was forgotten on a stream comes again after 30 s.
 	patience = 3 * time.Minute
 )
@@ -49,22 +48,17 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s := &queueSoak{bed: b, kills: kills.New(seed), log: newPublished(b.Fleet, seed)}
-		for i := range subscriptions {
-			s.consumers = append(s.consumers, newConsumer(b, i, seed, s.log))
-		}
+		s := &queueSoak{bed: b, kills: kills.New(seed), group: consumers.New(b.Fleet, b.Replicas, tenant, seed)}
 		return s.whole(ctx, length, seed)
 	})
 }
 
-// subscriptions are how many; two of three are ordered.
-const subscriptions = 6
+const tenant = "soak"
 
 type queueSoak struct {
-	bed       *soak.Bed
-	kills     *kills.Kills
-	log       *published
-	consumers []*consumer
+	bed   *soak.Bed
+	kills *kills.Kills
+	group *consumers.Group
 }
 
 func (s *queueSoak) whole(ctx context.Context, length time.Duration, seed uint64) error {
@@ -74,25 +68,15 @@ func (s *queueSoak) whole(ctx context.Context, length time.Duration, seed uint64
 	if err := s.bed.Ready(ctx); err != nil {
 		return err
 	}
-	consuming, stop := context.WithCancel(ctx)
-	defer stop()
-	ended := make(chan error, len(s.consumers))
-	for _, c := range s.consumers {
-		go func() { ended <- c.run(consuming) }()
-	}
+	stop := s.group.Start(ctx)
 	began := time.Now()
 	for left := length; left > 0; left -= between {
 		if err := s.round(ctx, min(left, between)); err != nil {
-			return err
+			return errors.Join(err, stop())
 		}
 	}
 	took := time.Since(began)
-	stop()
-	var faults []error
-	for range s.consumers {
-		faults = append(faults, <-ended)
-	}
-	if err := errors.Join(faults...); err != nil {
+	if err := stop(); err != nil {
 		return err
 	}
 	return s.print(ctx, took, seed)
@@ -103,31 +87,16 @@ func (s *queueSoak) round(ctx context.Context, length time.Duration) error {
 	stretch, done := context.WithTimeout(ctx, length)
 	defer done()
 	if err := kills.Together(
-		func() error { return s.log.publish(ctx, stretch) },
+		func() error { return s.group.Publish(ctx, stretch) },
 		func() error { return s.kill(ctx, stretch) },
 	); err != nil {
 		return err
 	}
-	fleet.Report("%d events published; %s; quiet now", s.log.count(), s.kills)
+	fleet.Report("%d events published; %s; quiet now", s.group.Published(), s.kills)
 	if err := s.bed.Ready(ctx); err != nil {
 		return err
 	}
-	for began := time.Now(); ; {
-		missing := 0
-		for _, c := range s.consumers {
-			missing += c.missing()
-		}
-		if missing == 0 {
-			return nil
-		}
-		if time.Since(began) > patience { // the figures have what is lost
-			fleet.Report("%d events are missing after %s", missing, patience)
-			return nil
-		}
-		if !pause.For(ctx, 100*time.Millisecond) {
-			return ctx.Err()
-		}
-	}
+	return s.group.Await(ctx, patience)
 }
 
 // kill disturbs until stretch ends, and leaves everything running.
@@ -150,15 +119,9 @@ func (s *queueSoak) kill(ctx, stretch context.Context) error {
 }
 
 func (s *queueSoak) print(ctx context.Context, took time.Duration, seed uint64) error {
-	inLog, givenUp, err := s.log.read(ctx, s.bed)
+	got, err := s.group.Result(ctx)
 	if err != nil {
 		return err
-	}
-	lost, doubled, disorder := 0, 0, 0
-	var received int64
-	for _, c := range s.consumers {
-		l, d, o, n := c.compare(inLog)
-		lost, doubled, disorder, received = lost+l, doubled+d, disorder+o, received+n
 	}
 	total := s.kills.Total()
 	if total == 0 {
@@ -168,14 +131,14 @@ func (s *queueSoak) print(ctx context.Context, took time.Duration, seed uint64) 
 	if err != nil {
 		return err
 	}
-	note := fmt.Sprintf("%d subscriptions of %d events, %d sendings received, %d given up; SEED=%d; %s", subscriptions, s.log.count(), received, givenUp, seed, s.kills)
+	note := fmt.Sprintf("%d subscriptions of %d events, %d sendings received, %d given up; SEED=%d; %s", consumers.Subscriptions, s.group.Published(), got.Received, got.GivenUp, seed, s.kills)
 	var figures []figure.Figure
 	for _, f := range []struct {
 		name string
 		n    int
-	}{{"lost", lost}, {"doubled", doubled}, {"out_of_order", disorder}} {
+	}{{"lost", got.Lost}, {"doubled", got.Doubled}, {"out_of_order", got.OutOfOrder}} {
 		figures = append(figures, figure.Figure{
-			Name: "soak.queue." + f.name, Value: float64(f.n), Unit: "events", Better: "lower", On: on, Note: note, Kills: &total, Events: received, Seconds: took.Seconds(),
+			Name: "soak.queue." + f.name, Value: float64(f.n), Unit: "events", Better: "lower", On: on, Note: note, Kills: &total, Events: got.Received, Seconds: took.Seconds(),
 		})
 	}
 	return errors.Join(figure.Print(os.Stdout, figures...), figure.Broken(figures...))

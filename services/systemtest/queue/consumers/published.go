@@ -1,4 +1,4 @@
-package main
+package consumers
 
 import (
 	"context"
@@ -14,17 +14,18 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
 
 const (
-	tenant   = "soak"
 	subjects = 200
+	// perSecond is how many events are published.
+	perSecond = 300
 )
 
 // published are the events that Kafka has acknowledged.
 type published struct {
 	fleet  *fleet.Fleet
+	tenant string
 	random *rand.Rand
 
 	mu sync.Mutex
@@ -33,8 +34,8 @@ type published struct {
 	sum  int
 }
 
-func newPublished(f *fleet.Fleet, seed uint64) *published {
-	return &published{fleet: f, random: rand.New(rand.NewPCG(seed, 3))}
+func newPublished(f *fleet.Fleet, tenant string, seed uint64) *published {
+	return &published{fleet: f, tenant: tenant, random: rand.New(rand.NewPCG(seed, 3))}
 }
 
 // publish goes on until stretch ends. An event of a subject follows once the one before is acknowledged; a lost answer may
@@ -48,7 +49,7 @@ func (p *published) publish(ctx, stretch context.Context) error {
 		for range perSecond / 20 {
 			subject := p.random.IntN(subjects)
 			next[subject]++
-			r, err := numbered(subject, next[subject], tenant).Record(topic)
+			r, err := numbered(subject, next[subject], p.tenant).Record(topic)
 			if err != nil {
 				return err
 			}
@@ -110,18 +111,18 @@ func (p *published) numbers() [subjects]int {
 }
 
 // read is how often the log has each event, and how many events were given up.
-func (p *published) read(ctx context.Context, b *soak.Bed) (inLog map[string]int, givenUp int, err error) {
+func (p *published) read(ctx context.Context) (inLog map[string]int, givenUp int, err error) {
 	inLog = map[string]int{}
-	err = every(ctx, b, stream.EventsOrdered, func(r stream.Record) {
+	err = every(ctx, p.fleet, stream.EventsOrdered, func(r stream.Record) {
 		e, decodeErr := event.Decode(r.Value)
-		if decodeErr == nil && e.Tenant == tenant && !event.IsControl(e.Type) {
+		if decodeErr == nil && e.Tenant == p.tenant && !event.IsControl(e.Type) {
 			inLog[e.ID]++
 		}
 	})
 	if err != nil {
 		return nil, 0, err
 	}
-	return inLog, givenUp, every(ctx, b, stream.EventsRejected, func(r stream.Record) {
+	return inLog, givenUp, every(ctx, p.fleet, stream.EventsRejected, func(r stream.Record) {
 		for _, h := range r.Headers {
 			if h.Key == event.HeaderReason && string(h.Value) == "GIVEN_UP" {
 				givenUp++
@@ -131,9 +132,9 @@ func (p *published) read(ctx context.Context, b *soak.Bed) (inLog map[string]int
 }
 
 // every hands on all records of a topic.
-func every(ctx context.Context, b *soak.Bed, topic string, handle func(stream.Record)) error {
-	for partition := range b.Fleet.Partitions() {
-		for t := b.Fleet.Follow(topic, int32(partition)); ; {
+func every(ctx context.Context, f *fleet.Fleet, topic string, handle func(stream.Record)) error {
+	for partition := range f.Partitions() {
+		for t := f.Follow(topic, int32(partition)); ; {
 			records, err := t.Read(ctx)
 			if err != nil {
 				return err

@@ -1,4 +1,4 @@
-package main
+package consumers
 
 import (
 	"context"
@@ -16,16 +16,14 @@ import (
 	"github.com/tollgate/tollgate/pkg/pause"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
 
 // consumer is one subscription, and what it got.
 type consumer struct {
-	bed     *soak.Bed
+	*Group
 	name    string
 	ordered bool
 	random  *rand.Rand
-	log     *published
 
 	mu sync.Mutex
 	// unmarked is how often each event came without a mark; an event that came only marked has 0.
@@ -36,9 +34,9 @@ type consumer struct {
 	received int64
 }
 
-func newConsumer(b *soak.Bed, i int, seed uint64, log *published) *consumer {
+func newConsumer(g *Group, i int, seed uint64) *consumer {
 	return &consumer{
-		bed: b, name: fmt.Sprint("soak-", i), ordered: i%3 < 2, random: rand.New(rand.NewPCG(seed, uint64(100+i))), log: log,
+		Group: g, name: fmt.Sprint("soak-", i), ordered: i%3 < 2, random: rand.New(rand.NewPCG(seed, uint64(100+i))),
 		unmarked: map[string]int{},
 	}
 }
@@ -69,7 +67,7 @@ func (c *consumer) run(ctx context.Context) error {
 
 // life is one stream on one replica, until it ends or the consumer has enough of it.
 func (c *consumer) life(ctx context.Context) (abandoned bool, err error) {
-	conn, err := c.bed.Fleet.Dial(c.bed.Replicas[c.random.IntN(len(c.bed.Replicas))].Address("grpc"))
+	conn, err := c.fleet.Dial(c.replicas[c.random.IntN(len(c.replicas))].Address("grpc"))
 	if err != nil {
 		return false, nil //nolint:nilerr // it is being started again
 	}
@@ -78,7 +76,7 @@ func (c *consumer) life(ctx context.Context) (abandoned bool, err error) {
 		return false, err
 	}
 	if err := s.Send(&ingestv1.SubscribeRequest{Request: &ingestv1.SubscribeRequest_Subscription{Subscription: &ingestv1.Subscription{
-		Tenant: tenant, Name: c.name, Types: []string{"client.*"}, Ordered: c.ordered, Filter: `subject != ""`,
+		Tenant: c.tenant, Name: c.name, Types: []string{"client.*"}, Ordered: c.ordered, Filter: `subject != ""`,
 		Start: &ingestv1.Start{At: &ingestv1.Start_Earliest{Earliest: &emptypb.Empty{}}},
 	}}}); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
@@ -128,7 +126,7 @@ func (c *consumer) take(events []*ingestv1.QueuedEvent) (*ingestv1.Ack, error) {
 		if err != nil {
 			return nil, err
 		}
-		if e.GetEvent().GetTenant() != tenant {
+		if e.GetEvent().GetTenant() != c.tenant {
 			return nil, fmt.Errorf("%s is of tenant %s", id, e.GetEvent().GetTenant())
 		}
 		if n := c.unmarked[id]; e.GetMayHaveBeenSeen() {
