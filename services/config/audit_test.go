@@ -13,10 +13,13 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	auditv1 "github.com/tollgate/tollgate/proto/gen/tollgate/audit/v1"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/encrypt"
+	"github.com/tollgate/tollgate/services/config/store"
 	"github.com/tollgate/tollgate/services/config/store/storetest"
 )
 
@@ -98,6 +101,67 @@ func TestAudit_HasEachChangeAsListChangesShowsIt(t *testing.T) {
 				if bytes.Contains(raw, []byte(secret)) {
 					t.Error("a secret is on the topic")
 				}
+			}
+		})
+	}
+}
+
+// Who restored a backup, and when, is on the topic: once, above all that was there before, and under an id of its own.
+func TestAudit_HasTheRestoreOfABackup(t *testing.T) {
+	for _, b := range streamtest.Brokers(t) {
+		t.Run(b.Name, func(t *testing.T) {
+			cfg := stream.DefaultConfig()
+			cfg.Brokers, cfg.Prefix = b.Addrs, streamtest.NewPrefix(t)
+			client, err := stream.Open(cfg, zap.NewNop(), prometheus.NewRegistry())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			ctx := t.Context()
+			if err := client.CreateTopics(ctx, []stream.TopicSpec{{Name: stream.Audit, Partitions: 2}}, true); err != nil {
+				t.Fatal(err)
+			}
+			r := &running{t: t, kafka: cfg, db: storetest.New(t), now: time.Now()}
+			r.run()
+			defer func() { r.stop() }()
+			r.tenant("acme")
+			r.endpoint("crm")
+			before := r.head()
+			audited(t, client, 2)
+			r.stop()
+			secrets := encrypt.Rows{Keyset: secrettest.Open(t, r.keyset)}
+			db, err := store.Open(ctx, r.db.Config, &index{log: zap.NewNop()}, secrets)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var backup bytes.Buffer
+			if _, err := db.Backup(ctx, &backup, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r.db = storetest.New(t)
+			began := time.Now().Truncate(time.Millisecond)
+			if _, err := store.Restore(ctx, r.db.Config, &backup, "jo", began, secrets); err != nil {
+				t.Fatal(err)
+			}
+			r.run()
+			r.tenant("after")
+			records, _ := audited(t, client, 4)
+			var restores []*auditv1.Record
+			for _, one := range records {
+				if one.GetMethod() == "tollgate config restore" {
+					restores = append(restores, one)
+				}
+			}
+			if len(restores) != 1 || len(records) != 4 {
+				t.Fatalf("%d restores of %d records: %v", len(restores), len(records), records)
+			}
+			got := restores[0]
+			if got.GetWho() != "jo" || got.GetTenant() != "" || !got.GetTime().AsTime().Equal(began) || got.GetChange().GetAction() != "restore" ||
+				got.GetChange().GetRevision() != before.GetRevision()+1 || got.GetChange().GetHistory() == before.GetHistory() {
+				t.Errorf("the restore is %v, behind %v", got, before)
 			}
 		})
 	}

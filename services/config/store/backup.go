@@ -68,6 +68,9 @@ var tables = map[int64][]table{
 	5: tablesOf(), 6: tablesOf(), 7: append(tablesOf(), auditPosition), 8: append(tablesOf(column{"secrets_key", number}), auditPosition),
 }
 
+// oldestTables is the lowest version in tables.
+const oldestTables = 5
+
 // tablesOf are the tables of version 5, those with bodies with more columns.
 func tablesOf(more ...column) []table {
 	return []table{
@@ -237,7 +240,11 @@ func header(lines *bufio.Scanner) (h Header, err error) {
 		return h, errors.New("read backup: this is no backup of a configuration")
 	}
 	if h.Version != backupVersion || tables[h.Tables] == nil {
-		return h, fmt.Errorf("read backup: it has format %d with tables of version %d, which this binary does not know: use a binary at least as new as the one that wrote it", h.Version, h.Tables)
+		use := "a binary at least as new as the one that wrote it"
+		if h.Version < backupVersion || h.Tables < oldestTables {
+			use = "the binary that wrote it, and bring its database up with newer ones"
+		}
+		return h, fmt.Errorf("read backup: it has format %d with tables of version %d, which this binary does not know: restore it with %s", h.Version, h.Tables, use)
 	}
 	return h, nil
 }

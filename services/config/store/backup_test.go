@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -221,4 +222,91 @@ func withARowTwice(t *testing.T, backup []byte) []byte {
 	damaged := out.Bytes()
 	damaged[len(damaged)-5] ^= 1 // of the checksum
 	return damaged
+}
+
+// asOf is a backup as a binary of an older version of the tables has written it.
+func asOf(t *testing.T, backup []byte, version int64) []byte {
+	t.Helper()
+	zip, err := gzip.NewReader(bytes.NewReader(backup))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(zip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	again := gzip.NewWriter(&out)
+	lines, rows := json.NewEncoder(again), 0
+	for line := range bytes.Lines(content) {
+		var head map[string]any
+		var row []json.RawMessage
+		switch {
+		case line[0] == '{':
+			if err := json.Unmarshal(line, &head); err != nil {
+				t.Fatal(err)
+			}
+			if _, is := head["tables"]; is {
+				head["tables"] = version
+			} else {
+				head["rows"] = rows
+			}
+			err = lines.Encode(head)
+		default:
+			if err := json.Unmarshal(line, &row); err != nil {
+				t.Fatal(err)
+			}
+			table := string(row[0])
+			if table == `"audit_position"` && version < 7 {
+				continue
+			}
+			if (table == `"resources"` || table == `"versions"`) && version < 8 {
+				row = row[:len(row)-1] // which key its secrets are encrypted with
+			}
+			rows++
+			err = lines.Encode(row)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// A backup of an older binary is read as far back as there are backups; every other one is refused with what to do.
+func TestRestore_OfAnotherVersionIsReadOrRefused(t *testing.T) {
+	r := filled(t, storetest.New(t))
+	backup := backedUp(t, r)
+	before, want := r.head(), r.shown(0, 0)
+	for version, refused := range map[int64]string{
+		5: "", 6: "", 7: "", 8: "",
+		4: "restore it with the binary that wrote it", 9: "restore it with a binary at least as new as the one that wrote it",
+	} {
+		t.Run(fmt.Sprint("tables ", version), func(t *testing.T) {
+			d := storetest.New(t)
+			err := restored(t, d, asOf(t, backup, version))
+			if refused != "" {
+				if err == nil || !strings.Contains(err.Error(), refused) {
+					t.Errorf("%v, want %s", err, refused)
+				}
+				if h := open(t, d).head(); h.GetRevision() != 0 {
+					t.Errorf("it left %v", h)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := open(t, d)
+			if got := again.shown(0, 0); got != want {
+				t.Errorf("it reads %.200q, was %.200q", got, want)
+			}
+			if n := again.must("tenant", "t", "next"); n <= before.GetRevision() {
+				t.Errorf("revision %d is given twice", n)
+			}
+		})
+	}
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/secret"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	provisionv1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
@@ -151,14 +153,14 @@ func TestSecrets_AreNowhereInClearAfterAJourney(t *testing.T) {
 func (s *started) everywhere() map[string][]byte {
 	s.t.Helper()
 	all := map[string][]byte{"Redis": s.inRedis()}
+	auditor, err := s.fleet.Kafka("auditor")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer auditor.Close()
 	for _, topic := range table.Topics(s.fleet.Partitions()) {
-		l := &topicLog{TB: s.t, ctx: s.ctx}
-		for p := range max(1, topic.Partitions) {
-			l.tails = append(l.tails, s.fleet.Follow(topic.Name, int32(p)))
-		}
-		l.read()
 		var content []byte
-		for _, r := range l.whole {
+		for _, r := range streamtest.Await(s.ctx, s.t, auditor, topic.Name, func([]stream.Record) bool { return true }) {
 			content = append(append(append(content, r.Key...), r.Value...), fmt.Sprintf("%s", r.Headers)...)
 		}
 		all["topic "+topic.Name] = content
@@ -175,7 +177,7 @@ func (s *started) everywhere() map[string][]byte {
 		all["metrics of "+name] = []byte(metrics + readiness)
 	}
 	root := os.DirFS(s.fleet.Dir())
-	err := fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
+	err = fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || path == "keyset.json" || path == "api-key" {
 			return err
 		}
