@@ -11,11 +11,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/secret"
 )
-
-// incidentKeyset is of a keyset whose file can't be read now.
-const incidentKeyset = "KEYSET_UNREADABLE"
 
 // keysetEvery is how often the file of the keyset is looked at: a key that comes late needs no change of the configuration.
 const keysetEvery = time.Second
@@ -128,7 +126,7 @@ func (f form) again(old *Snapshot, version int, done map[*part]*part) (*Snapshot
 // keysetUnreadable is the incident of a keyset whose file can't be read: what was read before stays in use.
 func (s *Source) keysetUnreadable() []*daemon.Incident {
 	if err := s.form.keyset.Check(); err != nil {
-		return []*daemon.Incident{{Code: incidentKeyset, Detail: err.Error()}}
+		return []*daemon.Incident{{Code: reason.KeysetUnreadable, Detail: err.Error()}}
 	}
 	return nil
 }

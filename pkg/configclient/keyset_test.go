@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 )
 
@@ -79,7 +80,7 @@ func TestKeyset_AKeyThatComesLateDecryptsWhatIsThere(t *testing.T) {
 						t.Errorf("%q does not name %s", details, part)
 					}
 				}
-				if len(codes) != 1 || codes[0] != IncidentSecret || len(env.Health.Failing()) != 0 {
+				if len(codes) != 1 || codes[0] != reason.SecretUnreadable || len(env.Health.Failing()) != 0 {
 					t.Errorf("noted: %v; failing: %v", codes, env.Health.Failing())
 				}
 				asked := len(s.snapshots())
@@ -133,7 +134,7 @@ func TestKeyset_ThatCanNotBeReadIsNotedAndStaysInUse(t *testing.T) {
 		}
 		time.Sleep(2 * keysetEvery)
 		synctest.Wait()
-		if codes, details := noted(env); len(codes) != 1 || codes[0] != incidentKeyset || !strings.Contains(details, own) {
+		if codes, details := noted(env); len(codes) != 1 || codes[0] != reason.KeysetUnreadable || !strings.Contains(details, own) {
 			t.Errorf("noted: %v, %s", codes, details)
 		}
 		if n, why := signs(t, source); n != 1 || why != nil {

@@ -5,13 +5,11 @@ import (
 	"fmt"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // IncidentUnreadable is of a resource that this binary can't read: run a newer one, or correct the resource.
 const IncidentUnreadable = "RESOURCE_UNREADABLE"
-
-// IncidentSecret is of a resource with a secret that the keyset of this service does not decrypt: nothing is sent by it.
-const IncidentSecret = "SECRET_UNREADABLE" //nolint:gosec // it is a reason
 
 // shownIncidents is how many resources are named; the rest is a number.
 const shownIncidents = 20
@@ -51,5 +49,5 @@ func (s *Source) unreadable() []*daemon.Incident {
 			others = append(others, u)
 		}
 	}
-	return append(Incidents(IncidentSecret, secrets), Incidents(IncidentUnreadable, others)...)
+	return append(Incidents(reason.SecretUnreadable, secrets), Incidents(IncidentUnreadable, others)...)
 }

@@ -7,6 +7,9 @@ const (
 	// BatchTooLarge and BatchDamaged are of record batches that can't be read.
 	BatchTooLarge = "BATCH_TOO_LARGE"
 	BatchDamaged  = "BATCH_DAMAGED"
+	// KeysetUnreadable is of a keyset whose file can't be read again, SecretUnreadable of a secret that a keyset does not decrypt.
+	KeysetUnreadable = "KEYSET_UNREADABLE"
+	SecretUnreadable = "SECRET_UNREADABLE" //nolint:gosec // it is a reason
 	// Stopping is of a call that a replica refuses because it stops, OutcomeUnknown of one that may have happened, Rebuilding
 	// of one that nothing came of.
 	Stopping       = "STOPPING"

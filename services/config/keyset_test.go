@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -215,7 +216,7 @@ func TestSecret_ThatWasMovedIsRefusedAndCanBeGivenAgain(t *testing.T) {
 	}
 	got.DisplayName = "changed"
 	_, err = r.ends.UpdateEndpoint(t.Context(), &configv1.UpdateEndpointRequest{Endpoint: got})
-	refused(t, err, fault.Invalid, secretUnreadable)
+	refused(t, err, fault.Invalid, reason.SecretUnreadable)
 	got.GetAuth().GetBasic().Password = "given again"
 	must[*configv1.Endpoint](t)(r.ends.UpdateEndpoint(t.Context(), &configv1.UpdateEndpointRequest{Endpoint: got}))
 	if found := r.snapshot(0).GetEndpoints(); found[1].GetAuth().GetBasic().GetPassword() != "given again" {

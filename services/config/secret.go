@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/services/config/store"
 )
@@ -40,24 +41,18 @@ func (s *service) encrypted(k *kind, r resource) (resource, secret.KeyID, error)
 	return r, key, err
 }
 
-// secretUnreadable is the reason where a stored secret can't be decrypted.
-const secretUnreadable = "SECRET_UNREADABLE" //nolint:gosec // it is a reason
-
 // unreadable adds the secrets that could not be decrypted, or look as if they were encrypted.
 func unreadable(f *fault.Violations, k *kind, r resource) {
 	if k.secrets == nil {
 		return
 	}
 	for _, field := range k.secrets.Encrypted(r) {
-		f.AddAs(secretUnreadable, field, "the stored one can't be decrypted: give it again; one that is given must not begin with %q", secret.Prefix)
+		f.AddAs(reason.SecretUnreadable, field, "the stored one can't be decrypted: give it again; one that is given must not begin with %q", secret.Prefix)
 	}
 }
 
 // encryptEvery is how often the file of the keyset is looked at for another primary key.
 const encryptEvery = 5 * time.Second
-
-// keysetUnreadable is the code of the incident where the file of the keyset can't be read again.
-const keysetUnreadable = "KEYSET_UNREADABLE"
 
 // keepEncrypting encrypts anew what is under an old key, when the primary key changes and at the start, until ctx ends.
 func (s *service) keepEncrypting(ctx context.Context) {
@@ -79,7 +74,7 @@ func (s *service) keepEncrypting(ctx context.Context) {
 
 func (s *service) encryptAnew(ctx context.Context) error {
 	if err := s.keyset.Check(); err != nil {
-		s.unread.Store(&daemon.Incident{Code: keysetUnreadable, Detail: err.Error()})
+		s.unread.Store(&daemon.Incident{Code: reason.KeysetUnreadable, Detail: err.Error()})
 		return err
 	}
 	s.unread.Store(nil)

@@ -126,6 +126,13 @@ func run(ctx context.Context, dir string, length time.Duration, seed uint64) (er
 	if err != nil {
 		return err
 	}
+	// Each replica of ingest asks one of config: both have the tenant before it is subscribed to.
+	if _, err := c.same(ctx); err != nil {
+		return err
+	}
+	if err := b.ready(ctx); err != nil {
+		return err
+	}
 	queue := consumers.New(b.fleet, b.ingest, strings.TrimPrefix(tenant, "tenants/"), seed)
 	stop := queue.Start(ctx)
 	k, began := kills.New(seed), time.Now()
