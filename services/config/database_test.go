@@ -75,6 +75,11 @@ func TestDatabase_ThatIsAwayIsReportedAndReadersGoOn(t *testing.T) {
 	if n := len(r.snapshot(head).GetTenants()); int64(n) != head {
 		t.Errorf("revision %d has %d tenants", head, n)
 	}
+	r.pass(time.Hour)
+	refused(t, r.tryTenant("later"), fault.Unavailable, "DATABASE_UNAVAILABLE")
+	if n := len(r.snapshot(head).GetTenants()); int64(n) != head {
+		t.Errorf("an hour later revision %d has %d tenants", head, n)
+	}
 	server.Restart()
 	r.until("the service reports that it answers", func() bool { return !r.failing() })
 	if err := r.tryTenant("after"); err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -128,5 +130,15 @@ func TestSQLite_ThatTakesNoMoreIsReported(t *testing.T) {
 				t.Errorf("afterwards it is revision %d, %v", n, err)
 			}
 		})
+	}
+}
+
+// What PostgreSQL answers when it has no room, or takes no changes, is what a service reports as SQLite's.
+func TestPostgres_ThatTakesNoMoreIsReported(t *testing.T) {
+	for code, reason := range map[string]string{"53100": Full, "53200": Full, "25006": ReadOnly} {
+		err := postgresDialect.failed(&pgconn.PgError{Code: code, Message: "could not extend file"}, "write %s", "tenants/a")
+		if fault.KindOf(err) != fault.Unavailable || fault.ReasonOf(err) != reason || !strings.Contains(err.Error(), "tenants/a") {
+			t.Errorf("%s: %v, want %s", code, err, reason)
+		}
 	}
 }
