@@ -149,7 +149,7 @@ func TestAudit_HasTheRestoreOfABackup(t *testing.T) {
 			r.run()
 			r.tenant("after")
 			records, _ := audited(t, client, 4)
-			var restores []*auditv1.Record
+			var restores []*auditv1.AuditRecord
 			for _, one := range records {
 				if one.GetMethod() == "tollgate config restore" {
 					restores = append(restores, one)
