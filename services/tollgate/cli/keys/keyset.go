@@ -46,7 +46,7 @@ func (c Keyset) Run(streams command.Streams) error {
 type Rotate struct {
 	command.Listing
 	backup.Database
-	File    string `arg:"" type:"existingfile" help:"File of the keyset."`
+	File    string `arg:"" help:"File of the keyset."`
 	Promote bool   `help:"Second step: encrypt with the key that was added." xor:"step"`
 	DropOld bool   `help:"Third step: remove the keys before it. Refused while the database has secrets that are encrypted with them." xor:"step"`
 }
