@@ -146,7 +146,7 @@ func TestRules_FindWhatBreaksThem(t *testing.T) {
 		{"a folder that is not there", "./deploy/prometheus:/etc", "./deploy/prometheuss:/etc", "which does not exist"},
 		{"a file that is not there", "--config.file=/etc/prometheus/compose.yml", "--config.file=/etc/prometheus/other.yml", "other.yml: no such file"},
 		{"a file that is not mounted", "--config.file=/etc/prometheus/compose.yml", "--config.file=/etc/other.yml", "--config.file=/etc/other.yml is not mounted"},
-		{"a variable that no process reads", "TOLLGATE_PROVISION_ADDR: provision:7070\n      TOLLGATE_SECRETS", "TOLLGATE_PROVISION_ADRESS: provision:7070\n      TOLLGATE_SECRETS", "config: no process reads TOLLGATE_PROVISION_ADRESS"},
+		{"a variable that no process reads", "TOLLGATE_PROVISION_ADDR: provision:7070\n      TOLLGATE_SECRETS", "TOLLGATE_PROVISION_AT: provision:7070\n      TOLLGATE_SECRETS", "config: no process reads TOLLGATE_PROVISION_AT"},
 		{"a setting that is refused", "TOLLGATE_ADMIN_LISTEN: 0.0.0.0:7960", "TOLLGATE_ADMIN_LISTEN: \"7960\"", "email-1: "},
 		{"an address of nothing", "TOLLGATE_REDIS_ADDRESS: redis:6379", "TOLLGATE_REDIS_ADDRESS: redis:6380", "nothing listens at redis:6380"},
 		{"a listener that others don't reach", "TOLLGATE_GRPC_LISTEN: 0.0.0.0:7040", "TOLLGATE_GRPC_LISTEN: 127.0.0.1:7040", "trigger-1: listens at 127.0.0.1:7040"},

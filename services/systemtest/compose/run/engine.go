@@ -50,7 +50,7 @@ func openEngine(ctx context.Context, dir string) (*engine, error) {
 		return nil, err
 	}
 	e.log, e.host = log, "unix://"+filepath.Join(dir, "docker.sock")
-	e.own = exec.Command("dockerd", "--bridge=none", "--iptables=false", "-H", e.host, "--data-root", filepath.Join(dir, "docker"), //nolint:gosec // the folder is our own
+	e.own = exec.Command("dockerd", "--bridge=none", "--iptables=false", "-H", e.host, "--data-root", filepath.Join(dir, "docker"),
 		"--exec-root", filepath.Join(dir, "docker-run"), "--pidfile", filepath.Join(dir, "docker.pid"))
 	e.own.Stdout, e.own.Stderr = log, log
 	e.own.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C ends it last
@@ -104,6 +104,8 @@ func (e *engine) images(ctx context.Context) error {
 	fleet.Report("building images")
 	cmd := exec.CommandContext(ctx, "make", "-s", "-C", root(), "images", "VERSION="+version)
 	cmd.Env, cmd.Stderr = e.environment(), os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // what make has started too
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("make images: %w", err)
