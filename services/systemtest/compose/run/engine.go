@@ -30,6 +30,7 @@ var larger = map[string]int{"config": 44_500_000, "trigger": 44_500_000, "tollga
 type engine struct {
 	host string    // empty: the caller's own
 	own  *exec.Cmd // nil: it ran already
+	runs string // the folder of what it runs
 	log  *os.File
 	// tooLarge are images above their bound, which is reported once the containers have run.
 	tooLarge error
@@ -49,9 +50,9 @@ func openEngine(ctx context.Context, dir string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.log, e.host = log, "unix://"+filepath.Join(dir, "docker.sock")
+	e.log, e.host, e.runs = log, "unix://"+filepath.Join(dir, "docker.sock"), filepath.Join(dir, "docker-run")
 	e.own = exec.Command("dockerd", "--bridge=none", "--iptables=false", "-H", e.host, "--data-root", filepath.Join(dir, "docker"),
-		"--exec-root", filepath.Join(dir, "docker-run"), "--pidfile", filepath.Join(dir, "docker.pid"))
+		"--exec-root", e.runs, "--pidfile", filepath.Join(dir, "docker.pid"))
 	e.own.Stdout, e.own.Stderr = log, log
 	e.own.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C ends it last
 	if err := e.own.Start(); err != nil {
@@ -77,6 +78,10 @@ func (e *engine) close(context.Context) error {
 	if err := e.own.Wait(); err != nil {
 		return fmt.Errorf("the Docker engine: %w", err)
 	}
+	// The network of the machine, under the name that the engine has for it, stays mounted.
+	if err := syscall.Unmount(filepath.Join(e.runs, "netns", "default"), syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.EINVAL) {
+		return fmt.Errorf("the Docker engine: unmount its network: %w", err)
+	}
 	return e.log.Close()
 }
 
@@ -90,6 +95,17 @@ func (e *engine) docker(ctx context.Context, args ...string) (string, error) {
 		return stdout.String(), fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return strings.TrimSpace(stdout.String()), nil
+}
+
+// logs are what a container has written to standard output and to standard error.
+func (e *engine) logs(ctx context.Context, name string) (string, error) {
+	cmd := exec.CommandContext(ctx, "docker", "logs", name)
+	cmd.Env = e.environment()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("docker logs %s: %w: %s", name, err, out)
+	}
+	return string(out), nil
 }
 
 func (e *engine) environment() []string {

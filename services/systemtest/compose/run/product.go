@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,7 +27,8 @@ type product struct {
 	// at is where an address of the file, such as ingest-1:7020, is on this machine.
 	at      map[string]string
 	started []string
-	volumes map[string]bool
+	// volumes and taken are what was made, and the addresses that were given.
+	volumes, taken map[string]bool
 	// key is that of operators.
 	key string
 }
@@ -38,7 +40,7 @@ func open(ctx context.Context, e *engine, servers map[string]string) (*product, 
 	if err != nil {
 		return nil, fmt.Errorf("read docker-compose.yml: %w", err)
 	}
-	p := &product{engine: e, at: servers, volumes: map[string]bool{}}
+	p := &product{engine: e, at: servers, volumes: map[string]bool{}, taken: map[string]bool{}}
 	if p.project, err = options.LoadProject(ctx); err != nil {
 		return nil, fmt.Errorf("read docker-compose.yml: %w", err)
 	}
@@ -51,7 +53,7 @@ func open(ctx context.Context, e *engine, servers map[string]string) (*product, 
 			if value == nil || !strings.HasSuffix(variable, "_LISTEN") {
 				continue
 			}
-			address, err := freeAddress(ctx)
+			address, err := p.freeAddress(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -63,12 +65,23 @@ func open(ctx context.Context, e *engine, servers map[string]string) (*product, 
 	return p, nil
 }
 
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("take a free port: %w", err)
+// freeAddress takes a port that no one listens at, below those that the system gives to outgoing connections: no client takes
+// it before the container listens. No port is given twice.
+func (p *product) freeAddress(ctx context.Context) (string, error) {
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if p.taken[address] {
+			continue
+		}
+		p.taken[address] = true
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err == nil {
+			return address, l.Close()
+		}
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("take a free port: %w", err)
+		}
 	}
-	return l.Addr().String(), l.Close()
 }
 
 // here is a value of the file as it is on this machine: an address is another one.
@@ -204,7 +217,7 @@ func (p *product) demo(ctx context.Context) (string, error) {
 	for i, word := range c.Command {
 		switch word {
 		case "--listen":
-			address, err := freeAddress(ctx)
+			address, err := p.freeAddress(ctx)
 			if err != nil {
 				return "", err
 			}
@@ -220,7 +233,7 @@ func (p *product) demo(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := p.engine.docker(ctx, "logs", container("demo"))
+	out, err := p.engine.logs(ctx, container("demo"))
 	if err == nil && code != "0" {
 		err = fmt.Errorf("the demo has ended with %s:\n%s", code, out)
 	}
@@ -244,7 +257,7 @@ func (p *product) start(ctx context.Context, name string) error {
 func (p *product) logs(ctx context.Context, dir string) error {
 	var faults error
 	for _, name := range p.started {
-		out, err := p.engine.docker(context.WithoutCancel(ctx), "logs", "--tail", "1000", container(name))
+		out, err := p.engine.logs(context.WithoutCancel(ctx), container(name))
 		faults = errors.Join(faults, err, os.WriteFile(filepath.Join(dir, name+".log"), []byte(out), 0o600))
 	}
 	return faults
