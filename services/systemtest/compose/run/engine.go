@@ -30,7 +30,7 @@ var larger = map[string]int{"config": 44_500_000, "trigger": 44_500_000, "tollga
 type engine struct {
 	host string    // empty: the caller's own
 	own  *exec.Cmd // nil: it ran already
-	runs string // the folder of what it runs
+	runs string    // the folder of what it runs
 	log  *os.File
 	// tooLarge are images above their bound, which is reported once the containers have run.
 	tooLarge error
