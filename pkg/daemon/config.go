@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/trace"
 )
 
 // Config is the part that every service's configuration begins with; it is embedded with `yaml:",inline"`.
@@ -19,6 +20,8 @@ type Config struct {
 	// ShutdownTimeout is how long a stop may take after the signal; then the process names what is left and exits with
 	// 1. Keep it below the grace period of the process's supervisor.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"TOLLGATE_SHUTDOWN_TIMEOUT"`
+	// Tracing exports a span of each stop of an event; off by default. Spans that wait at a stop get two seconds more.
+	Tracing trace.Config `yaml:"tracing"`
 }
 
 // Admin is the listener for operators: /livez, /readyz, /metrics and /debug/pprof. It asks for no key.
@@ -38,7 +41,7 @@ func (a Admin) files() certificate.Files {
 
 // DefaultConfig listens at adminListen, logs from info on, and drains within 20 s.
 func DefaultConfig(adminListen string) Config {
-	return Config{Admin: Admin{Listen: adminListen}, LogLevel: "info", ShutdownTimeout: 20 * time.Second}
+	return Config{Admin: Admin{Listen: adminListen}, LogLevel: "info", ShutdownTimeout: 20 * time.Second, Tracing: trace.DefaultConfig()}
 }
 
 // Frame gives Main the common part of a service's configuration; embedding promotes it.
@@ -64,6 +67,7 @@ func (c Config) check() error {
 	if c.ShutdownTimeout <= 0 {
 		f.Add("shutdown_timeout", "must be above 0, not %s", c.ShutdownTimeout)
 	}
+	f.AddErr("tracing", c.Tracing.Validate())
 	return f.Err(reason.ConfigInvalid)
 }
 

@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/trace"
 )
 
 // Env is what a service receives besides its configuration.
@@ -22,6 +24,8 @@ type Env struct {
 	Listeners *Listeners
 	// InFlight names the work that a stop still waits for.
 	InFlight *InFlight
+	// Trace makes the service's spans; nil where tracing is off.
+	Trace *trace.Tracer
 	// Clock is the wall clock; only what the log does not decide reads it.
 	Clock func() time.Time
 	// ShutdownTimeout bounds Finishing.

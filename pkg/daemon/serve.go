@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/trace"
 )
 
 // probeInterval is how often the checks run without a request for /readyz, so that an incident is logged and counted
@@ -28,6 +30,10 @@ func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Contex
 	// The metrics of the frame are registered before the listener opens.
 	probes := startProbes(env)
 	defer probes.stop()
+	if env.Trace, err = trace.Open(ctx, cfg.Tracing, env.Name, env.Log, env.Metrics); err != nil {
+		return err
+	}
+	defer env.Trace.Close(ctx)
 	pages, err := startAdmin(ctx, cfg, env)
 	if err != nil {
 		return err

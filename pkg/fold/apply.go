@@ -32,6 +32,7 @@ type entry[B any] struct {
 	identity Identity
 	id       record.ID
 	held     *held[B] // the record it needs
+	outcomes int      // that followed from it
 }
 
 // earlierTries is what a batch must know from earlier tries of the same batch.

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/image"
+	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/view"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -73,7 +74,7 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 }
 
 // idleCommit is how long an owner may leave its watermark alone: a rewound store is noticed within it.
-const idleCommit = time.Second
+const idleCommit = limits.IdleCommit
 
 // Run opens the partition and works it. It returns nil only when the log reports that the partition is revoked, ErrFenced
 // when another owner has it, and otherwise what went wrong on our side.

@@ -24,6 +24,10 @@ func (o *Owner[B, C]) notePanic(what poisoned, why error) {
 // batch applies, publishes and commits one run of records.
 func (o *Owner[B, C]) batch(ctx context.Context, due duelist.Step, run []entry[B]) error {
 	var more []string
+	var begun time.Time
+	if o.config.Applied != nil {
+		begun = o.config.Clock()
+	}
 	for {
 		if err := o.load(ctx, due.Subjects, run, more); err != nil {
 			return err
@@ -56,7 +60,13 @@ func (o *Owner[B, C]) batch(ctx context.Context, due duelist.Step, run []entry[B
 		} else {
 			o.fit = min(o.config.Batch, o.fit+max(1, o.fit/8))
 		}
-		return o.conclude(ctx, due, n, b, c)
+		if err := o.conclude(ctx, due, n, b, c); err != nil {
+			return err
+		}
+		if o.config.Applied != nil && b.from.Status != state.Rebuilding {
+			o.showApplied(run[:n], begun)
+		}
+		return nil
 	}
 }
 
@@ -81,9 +91,11 @@ func (o *Owner[B, C]) apply(due duelist.Step, run []entry[B]) (b *batch[B], n in
 		case en.pass:
 			b.advance(en.record.Time.UnixMilli())
 		default:
+			emitted := b.emitted
 			if err := b.event(en); err != nil {
 				return b, 0, c, err
 			}
+			en.outcomes = b.emitted - emitted
 		}
 		b.to.Offset = en.record.Offset + 1
 	}

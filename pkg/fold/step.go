@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/applied"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -63,6 +64,20 @@ func (b *batch[B]) watched(s *Subject[B], e *event.Event, timer string, call fun
 	}
 	b.steps = append(b.steps, step)
 	return nil
+}
+
+// Applied is an event that was applied.
+type Applied = applied.Event
+
+// showApplied hands on the events of a batch that came under a traceparent.
+func (o *Owner[B, C]) showApplied(run []entry[B], begun time.Time) {
+	a := Applied{Topic: o.place.topic, Partition: o.place.partition.Number, Begun: begun, Committed: o.config.Clock()}
+	for i := range run {
+		if en := &run[i]; en.event != nil && en.event.Trace != "" && !en.pass {
+			a.Event, a.Offset, a.Forwarded, a.Outcomes = en.event, en.record.Offset, en.inner != nil, en.outcomes
+			o.config.Applied(a)
+		}
+	}
 }
 
 // WorkDue works what was due of a stored record by the log time that the owner stands at, and was not worked when it

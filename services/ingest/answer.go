@@ -49,7 +49,9 @@ func (p *publisher) take(ctx context.Context, in inputs, log rejections,
 		e, err := parsed[i].Event, parsed[i].Err
 		var made entry
 		if err == nil {
+			stop := p.stopOf(e, metrics.name)
 			made, err = p.stamp(e, now)
+			made.stop = stop
 		}
 		if err != nil {
 			if answers[i].err = err; fault.KindOf(err) == fault.Unavailable {

@@ -156,7 +156,7 @@ func TestPanic_SingleEventIsAnswered(t *testing.T) {
 	d := &httpAPI{limits: &limiter{},
 		env: env, cfg: f.cfg.HTTP, authorizer: keys.Authorizer(), log: newRejections(env.Log, "http"),
 		metrics:   metrics.transport("http"),
-		publisher: newPublisher(f.client, anyTenant(), env.Clock, metrics),
+		publisher: newPublisher(f.client, anyTenant(), env.Clock, metrics, nil),
 		one:       func(event.Parser, request) (*event.Event, error) { panic("at the disco") },
 	}
 	req := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/events", strings.NewReader("{}"))

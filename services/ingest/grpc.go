@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -155,9 +154,8 @@ func results(ctx context.Context, answers []answer) []*ingestv1.Result {
 
 // traceOf is the W3C traceparent of a call.
 func traceOf(ctx context.Context) string {
-	if values := metadata.ValueFromIncomingContext(ctx, event.HeaderTrace); len(values) == 1 &&
-		event.ValidTrace(values[0]) {
-		return values[0]
+	if trace := rpc.TraceOf(ctx); event.ValidTrace(trace) {
+		return trace
 	}
 	return ""
 }

@@ -28,7 +28,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return readDirectory(ctx, configuration.source, before)
 	}, env.Log)
 	metrics.watchTenants(tenants.age)
-	publisher := newPublisher(client, tenants, env.Clock, metrics)
+	publisher := newPublisher(client, tenants, env.Clock, metrics, env.Trace)
 	env.Health.WatchKafka(client)
 	env.Health.Check("publish", publisher.obstacle)
 

@@ -78,7 +78,9 @@ func (d *kafkaSource) batch(ctx context.Context, records []stream.Record) error 
 	for i, r := range records {
 		e, err := parsed[i].Event, parsed[i].Err
 		if err == nil {
+			stop := d.publisher.stopOf(e, d.metrics.name)
 			if entries[i], err = d.publisher.stamp(e, now); err == nil {
+				entries[i].stop = stop
 				continue
 			}
 		}

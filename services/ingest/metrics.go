@@ -54,6 +54,7 @@ func (m *metrics) watchTenants(age func() float64) {
 
 // transportMetrics are the counters of one transport, looked up once.
 type transportMetrics struct {
+	name                            string
 	all                             *metrics
 	accepted, rejected, unavailable prometheus.Counter
 	reasons                         map[string]prometheus.Counter
@@ -64,6 +65,7 @@ const reasonOther = "OTHER"
 
 func (m *metrics) transport(name string) *transportMetrics {
 	d := &transportMetrics{
+		name:        name,
 		all:         m,
 		accepted:    m.events.WithLabelValues(name, "accepted"),
 		rejected:    m.events.WithLabelValues(name, "rejected"),

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/trace"
 )
 
 // publisher produces what the transports take, and answers with the receipt of each.
@@ -20,6 +21,7 @@ type publisher struct {
 	tenants   *tenants
 	clock     func() time.Time
 	metrics   *metrics
+	trace     *trace.Tracer
 	ordered   string
 	unordered string
 
@@ -28,9 +30,9 @@ type publisher struct {
 	obstacles map[string]int
 }
 
-func newPublisher(client *stream.Client, tenants *tenants, clock func() time.Time, metrics *metrics) *publisher {
+func newPublisher(client *stream.Client, tenants *tenants, clock func() time.Time, metrics *metrics, tracer *trace.Tracer) *publisher {
 	return &publisher{
-		producer: client.NewProducer(), tenants: tenants, clock: clock, metrics: metrics,
+		producer: client.NewProducer(), tenants: tenants, clock: clock, metrics: metrics, trace: tracer,
 		ordered: client.Topic(stream.EventsOrdered), unordered: client.Topic(stream.EventsUnordered),
 		obstacles: map[string]int{},
 	}
@@ -41,6 +43,8 @@ type entry struct {
 	record stream.Record
 	// event is what record was made of; nil for a rejected record.
 	event *event.Event
+	// stop is the event's span; nil where none is recorded.
+	stop *stop
 	// cut makes a rejected record smaller, where the topic does not take it.
 	cut func() stream.Record
 }
@@ -83,6 +87,7 @@ func (p *publisher) produce(ctx context.Context, entries []entry, how patience) 
 		p.again(ctx, entries, results, how)
 	}
 	p.metrics.publish.Observe(time.Since(began).Seconds())
+	p.recordAccepted(entries, results)
 	return results
 }
 
@@ -104,6 +109,7 @@ func (p *publisher) again(ctx context.Context, entries []entry, results []stream
 				if err != nil {
 					continue // it was a record before, with a stamp of the same length
 				}
+				restamped.stop = entries[i].stop
 				entries[i], why = restamped, "this machine's clock is ahead of the broker's"
 			case errors.Is(err, stream.ErrTooLarge) && entries[i].cut != nil:
 				entries[i].record, entries[i].cut = entries[i].cut(), nil

@@ -31,7 +31,7 @@ func TestBatch_AnEventOfAnotherTenantIsRefusedByItself(t *testing.T) {
 	}
 	defer keys.Close()
 	metrics := newMetrics(prometheus.NewRegistry())
-	publisher := newPublisher(f.client, anyTenant(), env.Clock, metrics)
+	publisher := newPublisher(f.client, anyTenant(), env.Clock, metrics, nil)
 	defer func() {
 		if err := publisher.producer.Close(f.ctx); err != nil {
 			t.Error(err)

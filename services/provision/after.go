@@ -64,7 +64,7 @@ func (w *afterwards) ask(ctx context.Context, name string, e *event.Event, since
 		if h == nil {
 			return true
 		}
-		r, err := w.once(ctx, b, a, h, since)
+		r, err := w.once(ctx, b, a, h, since, try)
 		var ours chain.Ours
 		switch {
 		case errors.As(err, &ours):
@@ -93,7 +93,7 @@ func (w *afterwards) ask(ctx context.Context, name string, e *event.Event, since
 }
 
 // once asks, unless it is too late for that.
-func (w *afterwards) once(ctx context.Context, b *book, a *action, h *chain.Handler, since time.Time) (chain.Result, error) {
+func (w *afterwards) once(ctx context.Context, b *book, a *action, h *chain.Handler, since time.Time, try int) (chain.Result, error) {
 	if late := w.clock().Sub(since); late > mostBehind {
 		return chain.Result{
 			Handler: h, Outcome: chain.Busy, Began: w.clock(),
@@ -107,7 +107,7 @@ func (w *afterwards) once(ctx context.Context, b *book, a *action, h *chain.Hand
 		return chain.Result{Handler: h, Outcome: chain.Fault, Began: w.clock(), Text: text}, nil //nolint:nilerr // it is what came of the question
 	}
 	a.event = view
-	return w.chain.One(ctx, w.about(question{b, view, receiver.StageAfter}), h, view.Fields())
+	return w.chain.One(ctx, w.about(question{book: b, event: view, stage: receiver.StageAfter, try: try}), h, view.Fields())
 }
 
 // write puts an execution into the log; false where ctx ended before. What Kafka refuses for good is counted.

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
+	"github.com/tollgate/tollgate/pkg/trace"
 	"github.com/tollgate/tollgate/services/provision/chain"
 	"github.com/tollgate/tollgate/services/provision/reply"
 	"github.com/tollgate/tollgate/services/provision/script"
@@ -22,6 +23,7 @@ type asker struct {
 	receiver.Client
 	scripts script.Config
 	clock   func() time.Time
+	tracer  *trace.Tracer
 }
 
 // maxReply is how much of a reply is read; more is a fault.
@@ -32,6 +34,10 @@ type question struct {
 	book  *book
 	event *event.Event
 	stage string
+	// try counts the questions about one event afterwards.
+	try int
+	// traceparent is sent with the question; empty where no span is recorded.
+	traceparent string
 }
 
 // id is that of the event, or of one that a producer named: its id is its own only beside its source.
@@ -45,6 +51,9 @@ func (q question) id() string {
 // about is how handlers are asked this question.
 func (a *asker) about(q question) chain.Ask {
 	return func(ctx context.Context, h *chain.Handler, data proto.Message) (reply.Reply, chain.Exchange, error) {
+		if parent, ok := a.tracer.Parent(q.event.Trace); ok && q.stage != receiver.StageTest {
+			return a.traced(ctx, q, parent, h, data)
+		}
 		return a.ask(ctx, q, h, data)
 	}
 }
@@ -70,7 +79,7 @@ func (a *asker) ask(ctx context.Context, q question, h *chain.Handler, data prot
 	case of.Script != nil:
 		return a.script(ctx, of, data, by, exchange)
 	case of.receiver != nil:
-		return a.request(ctx, of, q.id(), data, by, exchange)
+		return a.request(ctx, of, q, data, by, exchange)
 	}
 	return reply.Reply{}, exchange, errors.New("its kind of handler is not known to this version")
 }
@@ -85,9 +94,12 @@ func (a *asker) script(ctx context.Context, of *handler, data proto.Message, by 
 	return r, x, err
 }
 
-func (a *asker) request(ctx context.Context, of *handler, id string, data proto.Message, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
+func (a *asker) request(ctx context.Context, of *handler, q question, data proto.Message, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
 	// One question, however often it is sent: id of the event and of the handler.
-	header := of.receiver.QuestionHeader(id+"."+of.ID, a.clock(), x.Sent)
+	header := of.receiver.QuestionHeader(q.id()+"."+of.ID, a.clock(), x.Sent)
+	if q.traceparent != "" {
+		header.Set("Traceparent", q.traceparent)
+	}
 	answer := a.Do(ctx, of.receiver, outbound.Request{
 		Method: of.HTTP.Method, Header: header, Body: x.Sent, KeepSuccess: maxReply + 1,
 		Repeatable: true, // handlers know repeats by their id

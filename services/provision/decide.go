@@ -63,7 +63,7 @@ const (
 // Decide implements provisionv1.ProvisioningServiceServer: the story of one action. It is decided where its answer stands under
 // its key, and published before the caller gets it. Whoever dies between the two leaves a key that the next call with it
 // publishes.
-func (d *deciding) Decide(ctx context.Context, req *provisionv1.DecideRequest) (_ *provisionv1.DecideResponse, err error) {
+func (d *deciding) Decide(ctx context.Context, req *provisionv1.DecideRequest) (r *provisionv1.DecideResponse, err error) {
 	began := d.clock().UTC().Truncate(time.Millisecond)
 	b := d.newest()
 	if b == nil {
@@ -76,6 +76,8 @@ func (d *deciding) Decide(ctx context.Context, req *provisionv1.DecideRequest) (
 	if _, ok := b.snapshot.Tenant(a.event.Tenant); !ok {
 		return nil, fault.NewInvalid(reason.UnknownTenant, fault.Violation{Field: "tenant", Description: fmt.Sprintf("%.64q does not exist", a.event.Tenant)})
 	}
+	ended := d.traced(ctx, a, began)
+	defer func() { ended(r, err) }()
 	asked := time.Now()
 	end, err := chain.Budget(ctx, asked)
 	if err != nil {
@@ -215,7 +217,7 @@ func (d *deciding) record(e *event.Event) (stream.Record, error) {
 // ask runs the chain of an action. The answer holds everything but the id of the event.
 func (d *deciding) ask(ctx context.Context, a *action, b *book, end time.Time) (*provisionv1.DecideResponse, []stream.Record, error) {
 	handlers := b.chains[chainKey{a.event.Tenant, a.event.Type}]
-	got, err := d.chain.Run(ctx, d.asker.about(question{b, a.event, receiver.StageBefore}), handlers, a.event.Fields(), end)
+	got, err := d.chain.Run(ctx, d.asker.about(question{book: b, event: a.event, stage: receiver.StageBefore}), handlers, a.event.Fields(), end)
 	var ours chain.Ours
 	switch {
 	case errors.As(err, &ours):

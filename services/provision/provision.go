@@ -54,7 +54,7 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain,
 	}
 	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, chain: asking, metrics: metrics, health: f.Health, log: f.Log, read: make(chan struct{})}
 	marks := newMarker(f.Store.MarkPublished, f.Log)
-	ask := &asker{Client: receiver.Client{Pool: pool, Tokens: tokens}, scripts: cfg.Scripts, clock: f.Clock}
+	ask := &asker{Client: receiver.Client{Pool: pool, Tokens: tokens}, scripts: cfg.Scripts, clock: f.Clock, tracer: f.Trace}
 	log := &executionLog{
 		topic: f.Client.Topic(stream.ProvisionExecutions), produce: f.Producer.Produce, results: f.Producer.ProduceResults, log: f.Log, metrics: metrics,
 	}

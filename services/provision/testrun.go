@@ -42,7 +42,7 @@ func (d *deciding) TestRun(ctx context.Context, req *provisionv1.TestRunRequest)
 		return nil, fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
 	}
 	alone := &chain.Chain{}
-	got, err := alone.Run(ctx, d.asker.about(question{b, a.event, receiver.StageTest}), []*chain.Handler{h.of(t)}, a.event.Fields(), end)
+	got, err := alone.Run(ctx, d.asker.about(question{book: b, event: a.event, stage: receiver.StageTest}), []*chain.Handler{h.of(t)}, a.event.Fields(), end)
 	var ours chain.Ours
 	switch {
 	case errors.As(err, &ours):

@@ -45,7 +45,7 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) er
 				return account.NewRules(f.Client.Topic(stream.Safeguards))
 			},
 			Options: account.Takes(),
-			Client:  f.Client, Producer: f.Producer, Store: f.Store, Revisions: configuration, Published: announcer.published,
+			Client:  f.Client, Producer: f.Producer, Store: f.Store, Revisions: configuration, Published: announcer.published, Applied: counted(f.Trace),
 			Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: cfg.State,
 		})
 	})

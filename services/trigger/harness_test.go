@@ -49,6 +49,8 @@ type partition struct {
 	names func(string) string
 	// foreign, where set, gets what is for topics of tenants.
 	foreign fold.ForeignPublisher
+	// applied, where set, gets the events that came under a traceparent.
+	applied func(fold.Applied)
 }
 
 func newPartition(t testing.TB, topic string) *partition {
@@ -89,7 +91,7 @@ func (p *partition) run() {
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
 			Fold: &evaluation{topic: p.names, prefix: "own", metrics: p.metrics},
-			Log:  p, Store: p.store, Publisher: p, Foreign: p.foreign, Revisions: foldtest.Revisions[*Book](p.books), Snapshots: foldtest.NoSnapshots{},
+			Log:  p, Store: p.store, Publisher: p, Foreign: p.foreign, Revisions: foldtest.Revisions[*Book](p.books), Snapshots: foldtest.NoSnapshots{}, Applied: p.applied,
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
 			Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 		})

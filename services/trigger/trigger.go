@@ -58,7 +58,7 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 					return &evaluation{topic: f.Client.Topic, prefix: cfg.Kafka.Prefix, metrics: metrics}
 				},
 				Client: f.Client, Producer: f.Producer, Foreign: tenants, Store: f.Store, Revisions: configuration,
-				Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: limits, Published: failures.observe,
+				Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: limits, Published: failures.observe, Applied: evaluated(f.Trace),
 			})
 		})
 		if !ok {

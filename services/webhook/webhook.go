@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
 	"github.com/tollgate/tollgate/pkg/secret"
+	"github.com/tollgate/tollgate/pkg/trace"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
@@ -61,7 +62,7 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, metrics *loop.Metr
 	})
 	s := &service.Service{
 		Channel: webhook.Channel, Limits: service.Limits(cfg.Deliveries), Directory: endpoints, Sender: send,
-		Report: configv1.NewEndpointServiceClient(configuration).ReportHealth, Metrics: metrics,
+		Report: configv1.NewEndpointServiceClient(configuration).ReportHealth, Metrics: metrics, Reply: trace.HTTPStatus,
 	}
 	return s.Deliver(ctx, f)
 }

@@ -27,7 +27,9 @@ type Service struct {
 	Directory Followed
 	Sender    delivery.Sender
 	Report    Report
-	Metrics   *loop.Metrics
+	// Reply is the name of the attribute that has the receiver's answer in a span; trace.Reply where it is empty.
+	Reply   string
+	Metrics *loop.Metrics
 }
 
 // Followed is a directory that follows the configuration until ctx ends.
@@ -51,7 +53,7 @@ func (s *Service) Deliver(ctx context.Context, f *frame.Frame) error {
 		Dead: f.Client.Topic(stream.DeliveriesDead), Rejected: f.Client.Topic(stream.EventsRejected),
 		Events:  f.Client.Topic(stream.EventsOrdered),
 		Address: f.Server.Advertised(),
-		Store:   f.Store, Directory: s.Directory, Sender: s.Sender,
+		Store:   f.Store, Directory: s.Directory, Sender: withTrace(s, f.Trace),
 		Slots:    slots.New(s.Limits.InFlight, s.Limits.UnrecordedResultsMax),
 		Reporter: reporter{s.Report, f.Log},
 		Metrics:  s.Metrics, Health: f.Health, Log: f.Log, Clock: f.Clock, Backoff: s.Backoff,

@@ -131,6 +131,9 @@ func (p *partition) decode(r *stream.Record) *event.Event {
 		p.report(codeUndecodable, r.Offset, err)
 		return nil
 	}
+	if trace, ok := r.Header(event.HeaderTrace); ok && event.ValidTrace(string(trace)) {
+		e.Trace = string(trace)
+	}
 	return e
 }
 

@@ -45,6 +45,8 @@ type Config struct {
 	Binaries string
 	// Memory is how many bytes a process may take; 0: what there is.
 	Memory int64
+	// Collector is the address that spans are exported to; empty: none are.
+	Collector string
 }
 
 // Fleet is one installation.
@@ -108,6 +110,9 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 	}
 	return f, nil
 }
+
+// Trace makes services that are started from now on export their spans.
+func (f *Fleet) Trace(collector string) { f.cfg.Collector = collector }
 
 // Keyset is the file of the keys that secrets are encrypted with.
 func (f *Fleet) Keyset() string { return filepath.Join(f.cfg.Dir, "keyset.json") }

@@ -41,6 +41,9 @@ func (m *Member) configuration(kafka stream.Security) string {
 		listen = m.known
 	}
 	fmt.Fprintf(&b, "grpc: {listen: %q, api_key_hashes_file: %q, service_key_hashes_file: %q}\n", listen, f.hashes, f.hashes)
+	if f.cfg.Collector != "" {
+		fmt.Fprintf(&b, "tracing: {endpoint: %q, ratio: 1}\n", f.cfg.Collector)
+	}
 	if parts.Database != nil {
 		fmt.Fprintf(&b, "database: {path: %q, url_file: %q}\n", f.Database(), f.databaseURL)
 	}
