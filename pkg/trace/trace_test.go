@@ -144,7 +144,8 @@ func TestIDs_DifferByTraceparentStopAndEvent(t *testing.T) {
 		}
 		all[id] = name
 	}
-	if p.Trigger("s", "1") != p.Trigger("s", "1") {
+	again, _ := b.Parent(producers)
+	if p.Trigger("s", "1") != again.Trigger("s", "1") {
 		t.Error("a repeat has another id")
 	}
 }
