@@ -64,87 +64,97 @@ func of(spans []tracetest.Span, trace, name string) (found []tracetest.Span) {
 func TestTrace_ShowsTheWayFromIngestToTheReceiversAnswer(t *testing.T) {
 	onBeds(t, func(t *testing.T, ctx context.Context, f *fleet.Fleet) {
 		collector := tracetest.New(t)
-		f.Trace(collector.Address)
-		in := openInboxes(t, ctx)
-		requests := make(chan http.Header, 100)
-		hooked := make(chan http.Header, 1)
-		receiver, err := fleet.StartReceiver(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, err := io.ReadAll(r.Body)
-			switch {
-			case err != nil: // the sender went away
-			case r.URL.Path == "/hook":
-				hooked <- r.Header
-				askedOf(w, body)
-			default:
-				requests <- r.Header
-				w.WriteHeader(http.StatusAccepted)
-			}
-		}))
+		traceJourney(t, ctx, f, collector.Address, collector)
+	})
+}
+
+// traceJourney sends events and an action, and compares the spans that come to the collector with the stops of each.
+func traceJourney(t *testing.T, ctx context.Context, f *fleet.Fleet, exportedTo string, collector *tracetest.Collector) {
+	f.Trace(exportedTo)
+	in := openInboxes(t, ctx)
+	requests := make(chan http.Header, 100)
+	hooked := make(chan http.Header, 1)
+	receiver, err := fleet.StartReceiver(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		switch {
+		case err != nil: // the sender went away
+		case r.URL.Path == "/hook":
+			hooked <- r.Header
+			askedOf(w, body)
+		default:
+			requests <- r.Header
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer receiver.Close()
+	members := start(t, ctx, f, traced, func() int64 {
+		revision, err := f.Configure(ctx, tracedResources(receiver, in)...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer receiver.Close()
-		members := start(t, ctx, f, traced, func() int64 {
-			revision, err := f.Configure(ctx, tracedResources(receiver, in)...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return revision
-		})
-		p := newProducers(t, ctx, f, members["ingest"])
-		activate(t, p)
-
-		// By HTTP, gRPC and Kafka, each of its own trace and number; each passes the limit.
-		p.tracedHTTP(usageOf(t, 0, "by-http"), traceparent(traceOf(0)))
-		calling := metadata.AppendToOutgoingContext(ctx, "traceparent", traceparent(traceOf(1)))
-		if _, err := p.grpc.Publish(calling, &ingestv1.PublishRequest{Event: usageOf(t, 1, "by-grpc")}); err != nil {
-			t.Fatal(err)
-		}
-		p.tracedKafka(usageOf(t, 2, "by-kafka"), traceparent(traceOf(2)))
-		// Not sampled: it goes its way without a span.
-		p.tracedKafka(usageOf(t, 3, "unsampled"), strings.Replace(traceparent(traceOf(3)), "-01", "-00", 1))
-		// An action.
-		p.decide(members["provision"], traceparent(traceOf(4)))
-
-		spans := collector.Await(t, func(spans []tracetest.Span, _ int) bool {
-			for n := range 3 {
-				if len(of(spans, traceOf(n), "webhook attempt")) < 2 || len(of(spans, traceOf(n), "email attempt")) < 1 {
-					return false
-				}
-			}
-			begun := slices.ContainsFunc(spans, func(s tracetest.Span) bool {
-				return s.Name == "safeguard count" && s.Attributes["cloudevents.event_id"] == "activation-0"
-			})
-			return begun && len(of(spans, traceOf(4), "webhook attempt")) > 0
-		})
-		answered := map[string]bool{}
-		for range 8 { // two of each usage, the unsampled one's too; and the action's would be more than that
-			select {
-			case h := <-requests:
-				answered[h.Get("Traceparent")] = true
-			case <-ctx.Done():
-				t.Fatalf("only %d requests came", len(answered))
-			}
-		}
-		for n, transport := range []string{"http", "grpc", "kafka"} {
-			checkWay(t, spans, traceOf(n), transport, answered)
-		}
-		checkAction(t, spans, traceOf(4), (<-hooked).Get("Traceparent"))
-		checkBegun(t, spans)
-		for _, s := range spans {
-			if s.Trace == traceOf(3) {
-				t.Errorf("an event that is not sampled has a span: %+v", s)
-			}
-			for n := range 4 {
-				if strings.Contains(fmt.Sprint(s), msisdn(n)) {
-					t.Errorf("a span shows a number: %+v", s)
-				}
-			}
-		}
-		if !answered[strings.Replace(traceparent(traceOf(3)), "-01", "-00", 1)] {
-			t.Error("the receiver of an event that is not sampled does not get its traceparent as it came")
-		}
+		return revision
 	})
+	p := newProducers(t, ctx, f, members["ingest"])
+	activate(t, p)
+
+	// By HTTP, gRPC and Kafka, each of its own trace and number; each passes the limit.
+	p.tracedHTTP(usageOf(t, 0, "by-http"), traceparent(traceOf(0)))
+	calling := metadata.AppendToOutgoingContext(ctx, "traceparent", traceparent(traceOf(1)))
+	if _, err := p.grpc.Publish(calling, &ingestv1.PublishRequest{Event: usageOf(t, 1, "by-grpc")}); err != nil {
+		t.Fatal(err)
+	}
+	p.tracedKafka(usageOf(t, 2, "by-kafka"), traceparent(traceOf(2)))
+	// Not sampled: it goes its way without a span.
+	p.tracedKafka(usageOf(t, 3, "unsampled"), strings.Replace(traceparent(traceOf(3)), "-01", "-00", 1))
+	// An action.
+	p.decide(members["provision"], traceparent(traceOf(4)))
+
+	spans := collector.Await(t, func(spans []tracetest.Span, _ int) bool {
+		for n := range 3 {
+			if len(of(spans, traceOf(n), "webhook attempt")) < 2 || len(of(spans, traceOf(n), "email attempt")) < 1 {
+				return false
+			}
+		}
+		begun := slices.ContainsFunc(spans, func(s tracetest.Span) bool {
+			return s.Name == "safeguard count" && s.Attributes["cloudevents.event_id"] == "activation-0"
+		})
+		// Each service exports by itself: what comes before may come later.
+		whole := !slices.ContainsFunc(spans, func(s tracetest.Span) bool {
+			_, before := way(spans, s)
+			return before != producersSpan && before != ""
+		})
+		return begun && whole && len(of(spans, traceOf(4), "webhook attempt")) > 0
+	})
+	answered := map[string]bool{}
+	for len(answered) < 8 { // two of each usage, the unsampled one's under one traceparent, and the action's
+		select {
+		case h := <-requests:
+			answered[h.Get("Traceparent")] = true
+		case <-ctx.Done():
+			t.Fatalf("only %d requests came", len(answered))
+		}
+	}
+	for n, transport := range []string{"http", "grpc", "kafka"} {
+		checkWay(t, spans, traceOf(n), transport, answered)
+	}
+	checkAction(t, spans, traceOf(4), (<-hooked).Get("Traceparent"))
+	checkBegun(t, spans)
+	for _, s := range spans {
+		if s.Trace == traceOf(3) {
+			t.Errorf("an event that is not sampled has a span: %+v", s)
+		}
+		for n := range 4 {
+			if strings.Contains(fmt.Sprint(s), msisdn(n)) {
+				t.Errorf("a span shows a number: %+v", s)
+			}
+		}
+	}
+	if !answered[strings.Replace(traceparent(traceOf(3)), "-01", "-00", 1)] {
+		t.Error("the receiver of an event that is not sampled does not get its traceparent as it came")
+	}
 }
 
 // checkWay compares a usage's trace with the stops that it passed.
