@@ -48,6 +48,8 @@ type fixture struct {
 	types []*configv1.EventType
 	// tenant changes what acme is.
 	tenant func(*configv1.Tenant)
+	// others are tenants beside acme, of the same kind.
+	others []string
 }
 
 func onServers(t *testing.T, test func(f *fixture)) {
@@ -147,9 +149,11 @@ func (f *fixture) save() {
 	if f.tenant != nil {
 		f.tenant(acme)
 	}
-	f.Configuration.Save(&configv1.Snapshot{
-		Revision: revision, ApplyRevision: revision, Hooks: f.hooks, EventTypes: f.types, Tenants: []*configv1.Tenant{acme},
-	})
+	tenants := []*configv1.Tenant{acme}
+	for _, id := range f.others {
+		tenants = append(tenants, &configv1.Tenant{Name: "tenants/" + id, Outbound: acme.GetOutbound()})
+	}
+	f.Configuration.Save(&configv1.Snapshot{Revision: revision, ApplyRevision: revision, Hooks: f.hooks, EventTypes: f.types, Tenants: tenants})
 }
 
 // running is one replica, and a client of it.
