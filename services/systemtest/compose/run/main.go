@@ -22,16 +22,15 @@ import (
 )
 
 func main() {
-	events := flag.Int("events", 4000, "events whose webhooks are counted")
-	rate := flag.Int("rate", 100, "events a second")
+	rate := flag.Int("rate", 50, "events a second")
 	flag.Parse()
-	if err := fleet.InFolder("tollgate-compose-", func(dir string) error { return run(daemon.UntilSignal(), dir, *events, *rate) }); err != nil {
+	if err := fleet.InFolder("tollgate-compose-", func(dir string) error { return run(daemon.UntilSignal(), dir, *rate) }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir string, events, rate int) (err error) {
+func run(ctx context.Context, dir string, rate int) (err error) {
 	e, err := openEngine(ctx, dir)
 	if err != nil {
 		return err
@@ -66,14 +65,14 @@ func run(ctx context.Context, dir string, events, rate int) (err error) {
 		return errors.Join(err, p.logs(ctx, dir))
 	}
 	fleet.Report("%d containers are healthy after %.1f s", len(p.started), time.Since(begun).Seconds())
-	if err := journey(ctx, p, mail, begun, events, rate); err != nil {
+	if err := journey(ctx, p, mail, begun, rate); err != nil {
 		return errors.Join(err, p.logs(ctx, dir))
 	}
 	return e.tooLarge
 }
 
 // journey is the demo's first webhook, then the traffic that is counted.
-func journey(ctx context.Context, p *product, mail *mailServer, begun time.Time, events, rate int) (err error) {
+func journey(ctx context.Context, p *product, mail *mailServer, begun time.Time, rate int) (err error) {
 	t, err := openTraffic(ctx, p)
 	if err != nil {
 		return err
@@ -88,7 +87,8 @@ func journey(ctx context.Context, p *product, mail *mailServer, begun time.Time,
 		return fmt.Errorf("the demo has verified no webhook:\n%s", out)
 	}
 	fmt.Printf("first verified webhook: %.1f s after the first container was started\n", time.Since(begun).Seconds())
-	if err := t.run(ctx, events, rate); err != nil {
+	events, err := t.run(ctx, rate)
+	if err != nil {
 		return err
 	}
 	if err := mail.await(ctx); err != nil {

@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -23,9 +25,8 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
-// victims are killed in this order, one of each consumer. The next is killed once the twin has delivered what waited, and
-// the one before is back.
-var victims = []string{"webhook-1", "trigger-1", "safeguard-1", "ingest-1", "webhook-2", "trigger-2"}
+// victims are killed in this order, one of each consumer on the way of an event. Each is back before the next.
+var victims = []string{"webhook-1", "trigger-1", "safeguard-1", "ingest-1"}
 
 const counted = "tenants/counted"
 
@@ -134,69 +135,74 @@ func (t *traffic) arrived() int {
 	return len(t.ids)
 }
 
-// run sends events at a rate, kills containers meanwhile, and returns once every event has arrived.
-func (t *traffic) run(ctx context.Context, events, rate int) error {
-	sent, failed := make(chan int, events), make(chan error, 1)
-	sending, stop := context.WithCancel(ctx)
-	defer stop()
+// inFlight is how many events may wait for their answer at once.
+const inFlight = 32
+
+// run sends events at a rate until each victim was killed, its twin went on without it and it is back; then it waits for
+// every webhook, and returns how many events there were.
+func (t *traffic) run(ctx context.Context, rate int) (events int, err error) {
+	var accepted atomic.Int64
+	failed, enough := make(chan error, 1), make(chan struct{})
+	ended := make(chan int, 1)
 	go func() {
 		tick := time.NewTicker(time.Second / time.Duration(rate))
 		defer tick.Stop()
-		for n := range events {
-			if err := t.send(sending, n); err != nil {
-				failed <- err
-				return
-			}
-			sent <- n + 1
+		var all errgroup.Group
+		all.SetLimit(inFlight)
+		n := 0
+		for going := true; going; n++ {
+			all.Go(func() error {
+				err := t.send(ctx, n)
+				if err == nil {
+					accepted.Add(1)
+				}
+				return err
+			})
 			select {
 			case <-tick.C:
-			case <-sending.Done():
+			case <-enough:
+				going = false
 			}
 		}
-		close(sent)
+		if err := all.Wait(); err != nil {
+			failed <- err
+		}
+		ended <- n
 	}()
-	killed, back := 0, make(chan error, 1)
-	back <- nil
-	for {
-		select {
-		case err := <-failed:
-			return err
-		case n, more := <-sent:
-			if !more {
-				if killed < len(victims) {
-					return fmt.Errorf("the events were over after %d of %d kills: send more", killed, len(victims))
-				}
-				return errors.Join(<-back, t.all(ctx, events))
-			}
-			if n < (killed+1)*events/(len(victims)+2) || killed == len(victims) {
-				continue
-			}
-			select {
-			case err := <-back:
-				if err != nil {
-					return err
-				}
-				victim := victims[killed]
-				killed++
-				fleet.Report("killing %s after %d events, %d arrived", victim, n, t.arrived())
-				if err := t.product.kill(ctx, victim); err != nil {
-					return err
-				}
-				go func() { back <- t.twin(ctx, victim, n+rate) }()
-			default: // the one before is not back yet
-			}
+	for _, victim := range victims {
+		before := accepted.Load() + int64(rate)
+		if err = await(ctx, 3*time.Minute, "events to be accepted", func() (bool, error) { return accepted.Load() >= before, nil }); err != nil {
+			break
+		}
+		if err = t.without(ctx, victim, func() int { return int(accepted.Load()) }, rate); err != nil {
+			break
 		}
 	}
+	close(enough)
+	events = <-ended
+	select {
+	case other := <-failed:
+		err = errors.Join(err, other)
+	default:
+	}
+	if err != nil {
+		return events, err
+	}
+	return events, t.all(ctx, events)
 }
 
-// twin waits until what was sent up to a second after the kill has arrived without the victim, and starts it again.
-func (t *traffic) twin(ctx context.Context, victim string, upTo int) error {
-	begun := time.Now()
-	err := await(ctx, 2*time.Minute, fmt.Sprintf("the twin of %s to deliver %d events", victim, upTo), func() (bool, error) { return t.arrived() >= upTo, nil })
+// without kills the victim, waits until more was accepted and all of it has arrived without it, and starts it again.
+func (t *traffic) without(ctx context.Context, victim string, accepted func() int, more int) error {
+	fleet.Report("killing %s: %d events accepted, %d arrived", victim, accepted(), t.arrived())
+	if err := t.product.kill(ctx, victim); err != nil {
+		return err
+	}
+	begun, upTo := time.Now(), accepted()+more
+	err := await(ctx, 3*time.Minute, fmt.Sprintf("the twin of %s to deliver %d events", victim, upTo), func() (bool, error) { return t.arrived() >= upTo, nil })
 	if err != nil {
 		return err
 	}
-	fleet.Report("the twin of %s has delivered what waited %.1f s after the kill", victim, time.Since(begun).Seconds())
+	fleet.Report("the twin of %s has delivered %d more %.1f s after the kill", victim, more, time.Since(begun).Seconds())
 	return t.product.start(ctx, victim)
 }
 
