@@ -69,7 +69,7 @@ func (s *Source) decryptAgain() {
 	if len(renewed) == 0 {
 		return
 	}
-	take := func(at *(*Snapshot)) {
+	take := func(at **Snapshot) {
 		if again := renewed[*at]; again != nil {
 			*at = again
 		}

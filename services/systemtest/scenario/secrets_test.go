@@ -3,6 +3,7 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -210,7 +211,7 @@ func (s *started) inRedis() (all []byte) {
 			return nil, nil
 		case "string":
 			content, err := client.Get(s.ctx, key).Result()
-			if err == redis.Nil {
+			if errors.Is(err, redis.Nil) {
 				return nil, nil
 			}
 			return content, err
