@@ -240,6 +240,19 @@ func (p *product) demo(ctx context.Context) (string, error) {
 	return out, err
 }
 
+// demoAgain runs the demo once more, with another subscriber.
+func (p *product) demoAgain(ctx context.Context) error {
+	out, err := p.engine.docker(ctx, "start", "-a", container("demo"))
+	if err == nil && !strings.Contains(out, "signature verified") {
+		err = errors.New("no webhook was verified")
+	}
+	if err != nil {
+		return fmt.Errorf("the demo: %w\n%s", err, out)
+	}
+	fleet.Report("the demo has verified another webhook")
+	return nil
+}
+
 // kill ends a container as a crash does, and start starts it again.
 func (p *product) kill(ctx context.Context, name string) error {
 	_, err := p.engine.docker(ctx, "kill", "-s", "KILL", container(name))

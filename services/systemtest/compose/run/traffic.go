@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ type traffic struct {
 	// ids are the webhook ids by subject, and again counts those that came once more.
 	ids    map[string][]string
 	again  int
+	first  int // event that has not arrived
 	faults []error
 }
 
@@ -138,6 +140,18 @@ func (t *traffic) arrived() int {
 // inFlight is how many events may wait for their answer at once.
 const inFlight = 32
 
+// arrivedUpTo is the number of the first event that has not arrived.
+func (t *traffic) arrivedUpTo() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.ids[subject(t.first)]) > 0 {
+		t.first++
+	}
+	return t.first
+}
+
+func subject(n int) string { return fmt.Sprintf("4479%08d", n) }
+
 // run sends events at a rate until each victim was killed, its twin went on without it and it is back; then it waits for
 // every webhook, and returns how many events there were.
 func (t *traffic) run(ctx context.Context, rate int) (events int, err error) {
@@ -191,18 +205,24 @@ func (t *traffic) run(ctx context.Context, rate int) (events int, err error) {
 	return events, t.all(ctx, events)
 }
 
-// without kills the victim, waits until more was accepted and all of it has arrived without it, and starts it again.
-func (t *traffic) without(ctx context.Context, victim string, accepted func() int, more int) error {
+// without kills the victim, waits until every event up to a second after that has arrived without it, and starts it again.
+func (t *traffic) without(ctx context.Context, victim string, accepted func() int, rate int) error {
 	fleet.Report("killing %s: %d events accepted, %d arrived", victim, accepted(), t.arrived())
 	if err := t.product.kill(ctx, victim); err != nil {
 		return err
 	}
-	begun, upTo := time.Now(), accepted()+more
-	err := await(ctx, 3*time.Minute, fmt.Sprintf("the twin of %s to deliver %d events", victim, upTo), func() (bool, error) { return t.arrived() >= upTo, nil })
+	begun, upTo := time.Now(), accepted()+rate
+	err := await(ctx, 3*time.Minute, fmt.Sprintf("the twin of %s to deliver every event up to %d", victim, upTo), func() (bool, error) { return t.arrivedUpTo() >= upTo, nil })
 	if err != nil {
 		return err
 	}
-	fleet.Report("the twin of %s has delivered %d more %.1f s after the kill", victim, more, time.Since(begun).Seconds())
+	fleet.Report("the twin of %s has delivered every event up to %d %.1f s after the kill", victim, upTo, time.Since(begun).Seconds())
+	if strings.HasPrefix(victim, "safeguard") {
+		// The webhooks that are counted are about usage, past safeguard; those of the demo are about what safeguard has counted.
+		if err := t.product.demoAgain(ctx); err != nil {
+			return fmt.Errorf("without %s: %w", victim, err)
+		}
+	}
 	return t.product.start(ctx, victim)
 }
 
@@ -214,7 +234,7 @@ func (t *traffic) send(ctx context.Context, n int) error {
 	}
 	event := &eventv1.Event{
 		Id: fmt.Sprintf("counted-%d", n), Source: "test-compose", Type: "usage.charged", Tenant: "counted",
-		Subject: fmt.Sprintf("4479%08d", n), Time: timestamppb.Now(), Data: data,
+		Subject: subject(n), Time: timestamppb.Now(), Data: data,
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -238,7 +258,7 @@ func (t *traffic) all(ctx context.Context, events int) error {
 	defer t.mu.Unlock()
 	faults := t.faults
 	for n := range events {
-		if ids := t.ids[fmt.Sprintf("4479%08d", n)]; len(ids) != 1 {
+		if ids := t.ids[subject(n)]; len(ids) != 1 {
 			faults = append(faults, fmt.Errorf("event %d arrived under the ids %q", n, ids))
 		}
 	}
