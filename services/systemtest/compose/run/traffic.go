@@ -165,8 +165,9 @@ func (t *traffic) run(ctx context.Context, rate int) (events int, err error) {
 		all.SetLimit(inFlight)
 		n := 0
 		for going := true; going; n++ {
+			number := n
 			all.Go(func() error {
-				err := t.send(ctx, n)
+				err := t.send(ctx, number)
 				if err == nil {
 					accepted.Add(1)
 				}
