@@ -37,6 +37,9 @@ func timerIdentity(key string, h *record.Header, name string, due int64) Identit
 // control works a record that stands alone. Of one that changes the configuration: first what is due by its time under
 // the old one, then the new.
 func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
+	if err := o.flush(ctx); err != nil { // the partition may stand here for long
+		return err
+	}
 	if en.leaps {
 		return o.leap(ctx, en)
 	}

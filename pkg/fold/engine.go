@@ -108,8 +108,8 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Fold: c.NewFold(), Options: c.Options, Log: l, Store: c.Store, Publisher: c.Producer, Foreign: c.Foreign, Revisions: c.Revisions,
 		Snapshots: snapshot.NewTopic(c.Client, c.Producer, cl.Progress, 30*time.Minute, 3*time.Hour),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Applied: c.Applied, Alive: cl.Alive,
-		Appender: l,
-		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, PublishedOffsetEvery: c.Limits.PublishedOffsetEvery,
+		Appender: l, Begin: beside,
+		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, PublishedOffsetEvery: c.Limits.PublishedOffsetEvery,
 		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
 		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
 	})

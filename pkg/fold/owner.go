@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/pkg/fold/internal/ahead"
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/image"
 	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
@@ -30,9 +31,10 @@ type Owner[B, C any] struct {
 	// configuration is the one in force.
 	configuration C
 
-	// w is where the partition stands; stored, the watermark as committed last, lies behind it by records from which
-	// nothing followed.
+	// w is where the partition stands; stored, the watermark as committed last, lies behind it by what is ahead of the
+	// store, and by records from which nothing followed.
 	w, stored state.Watermark
+	ahead     ahead.Work
 	pending   []stream.Record
 	run       []entry[B] // of the batch being worked
 	memory    *memory[B]
@@ -66,8 +68,14 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 		view:   view.NewView(c.Cache), memory: newMemory[B](c.Options.Timers),
 		rejected: display.NewLimited(c.Logger, "event rejected", linesPerSecond),
 	}
+	if c.Begin == nil {
+		o.config.Begin = begunAndDone
+	}
 	o.rules, _ = c.Fold.(RuleFold[B])
 	o.due = duelist.NewWork(func(ctx context.Context, keys []string) ([][]byte, error) {
+		if err := o.flush(ctx); err != nil { // what is ahead may add to lists
+			return nil, err
+		}
 		return c.Store.Load(ctx, o.place.partition, o.stored, keys)
 	}, c.DueStep)
 	return o
@@ -89,6 +97,9 @@ func (o *Owner[B, C]) Run(ctx context.Context) error {
 	for {
 		err := o.cycle(ctx)
 		if errors.Is(err, stream.ErrRevoked) {
+			if err := o.flush(ctx); err != nil && !errors.Is(err, state.ErrFenced) {
+				return err
+			}
 			o.leave()
 			return o.movePublishedOffset(ctx, true)
 		}
@@ -144,6 +155,9 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 
 // cycle is one turn: some of what is due, some of what stands in the log.
 func (o *Owner[B, C]) cycle(ctx context.Context) error {
+	if err := o.advance(ctx); err != nil {
+		return err
+	}
 	if err := o.upkeep(ctx); err != nil {
 		return err
 	}
@@ -158,12 +172,12 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	}
 	if len(o.pending) == 0 {
 		// A snapshot on its way goes on between fetches; it does not wait for records.
-		wait := time.Duration(0)
+		wait, wake := time.Duration(0), o.changed
 		if !due.Any() && (o.snap == nil || o.snap.Read) {
-			wait = o.untilTick()
+			wait, wake = o.untilCommit(o.untilTick())
 		}
 		o.config.Log.Worked(o.w.Offset)
-		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait, o.changed)
+		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait, wake)
 		if err != nil {
 			return err
 		}
@@ -175,6 +189,9 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 		if len(o.pending) == 0 && !due.Any() {
 			if b.Next > o.w.Offset { // offsets without records
 				return o.commitEmpty(ctx, b.Next)
+			}
+			if o.ahead.Any() {
+				return o.rest(ctx)
 			}
 			return o.idle(ctx)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -152,17 +151,10 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 			o.config.Published(outcomes)
 		}
 	}
-	if b.needsCommit(c) || elapsed(o.config.Clock(), o.storedAt, passOver) {
-		if err := o.commit(ctx, b.to, c); err != nil {
-			return err
-		}
-		o.snap.NoteDeleted(c.Deletes, b.to.Offset-1)
-	} else {
-		o.w = b.to
+	if err := o.concluded(ctx, b, c); err != nil {
+		return err
 	}
-	// Not before the commit: it alone proves that the partition is still ours, and that the decision stands whatever
-	// dies from here on.
-	o.calls.Answer(b.decisions)
+	o.snap.NoteDeleted(c.Deletes, b.to.Offset-1)
 	for i := range b.steps {
 		o.config.Visit(b.steps[i])
 	}
@@ -186,25 +178,6 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 
 // linesPerSecond bounds the log lines of rejected events, of one partition: producers make as many as they like.
 const linesPerSecond = 20
-
-// passOver is how long records from which nothing follows may go without a commit: a service that needs one event
-// in a thousand does not write for the others.
-const passOver = 100 * time.Millisecond
-
-// commit replaces the watermark; afterwards readers see the new state.
-func (o *Owner[B, C]) commit(ctx context.Context, to state.Watermark, c state.Commit) error {
-	begin := o.config.Clock()
-	to.At = begin.UnixMilli()
-	to.Serial = o.stored.Serial + 1
-	if err := o.config.Store.Commit(ctx, o.place.partition, o.stored, to, c); err != nil {
-		return fmt.Errorf("commit batch: %w", err)
-	}
-	o.w, o.stored, o.storedAt = to, to, begin
-	o.config.Log.Progress()
-	o.view.Commit(to, c)
-	o.config.Metrics.Committed(o.config.Clock().Sub(begin))
-	return nil
-}
 
 // moveLogTime lets what is due by a time be worked before the record of that time.
 func (o *Owner[B, C]) moveLogTime(ctx context.Context, to int64) error {

@@ -84,7 +84,7 @@ func (o *Owner[B, C]) idle(ctx context.Context) error {
 		return err
 	}
 	if elapsed(now, o.storedAt, idleCommit) || o.w.Offset > o.stored.Offset {
-		return o.commitAs(ctx, func(*state.Watermark) {})
+		o.ahead.Add(o.w, state.Commit{}, true)
 	}
 	return nil
 }
