@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/ahead"
 	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
 	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
@@ -108,7 +109,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Fold: c.NewFold(), Options: c.Options, Log: l, Store: c.Store, Publisher: c.Producer, Foreign: c.Foreign, Revisions: c.Revisions,
 		Snapshots: snapshot.NewTopic(c.Client, c.Producer, cl.Progress, 30*time.Minute, 3*time.Hour),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Applied: c.Applied, Alive: cl.Alive,
-		Appender: l, Begin: beside,
+		Appender: l, Begin: ahead.Beside,
 		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, PublishedOffsetEvery: c.Limits.PublishedOffsetEvery,
 		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
 		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
@@ -142,7 +143,7 @@ func (e *Engine[B, C]) fail(partition int32, o *Owner[B, C], why error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stopped[partition] = stop{why: why, serial: o.stored.Serial}
+	e.stopped[partition] = stop{why: why, serial: o.ahead.Stored.Serial}
 }
 
 func (e *Engine[B, C]) assigned(partitions int) {

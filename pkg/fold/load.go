@@ -174,14 +174,14 @@ func (o *Owner[B, C]) newest(read func(view.Get)) {
 
 // read loads values from the store into the cache, and hands them out. None of them is ahead of the store.
 func (o *Owner[B, C]) read(ctx context.Context, keys []string, take func(key string, value []byte)) error {
-	if f := o.ahead.Flight(); f != nil && len(keys) > 0 { // which watermark stands there is not known meanwhile
-		if err := o.land(f.Err()); err != nil {
+	if len(keys) > 0 {
+		if err := o.ahead.End(); err != nil { // which watermark stands there is not known meanwhile
 			return err
 		}
 	}
 	for len(keys) > 0 {
 		n := min(len(keys), state.MaxKeys-1)
-		got, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys[:n])
+		got, err := o.config.Store.Load(ctx, o.place.partition, o.ahead.Stored, keys[:n])
 		if err != nil {
 			return err
 		}

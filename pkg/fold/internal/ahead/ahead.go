@@ -1,36 +1,56 @@
 // Package ahead keeps what the batches of an owner have changed and the store does not hold yet: at most two commits, one
 // that is on its way and one that collects the batches after it.
+//
+// An owner publishes what a batch makes, then goes on with the next from what it has in memory, while the store takes the
+// commit. What is published follows from the log alone, so it may stand before its commit, by more than one batch too. What
+// readers see and callers are answered is what the store has. A commit that fails ends the owner, and with it everything in
+// memory.
 package ahead
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-// Flight is a commit on its way to the store.
-type Flight interface {
-	// Done is closed once the result is known; nil where that is not to be waited for.
-	Done() <-chan struct{}
-	// Err waits for the result.
-	Err() error
+// Config is what commits are made with.
+type Config struct {
+	Commit func(ctx context.Context, from, to state.Watermark, c state.Commit) error
+	// Begin begins a commit; nil where each is made where it is begun.
+	Begin func(commit func() error) Flight
+	Clock func() time.Time
+	// Landed runs once the store has a commit.
+	Landed func(c state.Commit, took time.Duration)
 }
 
-// Every is the least time between the begins of two commits, unless a caller waits for the answer.
-const Every = 10 * time.Millisecond
+// every is the least time between the begins of two commits, unless a caller waits for the answer.
+const every = 10 * time.Millisecond
 
-// Work is what stands between an owner and its store. Its zero value is nothing.
+// Work is what stands between an owner and its store.
 type Work struct {
-	collected, flying part
+	// Stored is the watermark that the store has, as far as is known, and StoredAt when its commit was begun.
+	Stored   state.Watermark
+	StoredAt time.Time
 
-	flight Flight
-	begun  time.Time
+	config            Config
+	collected, flying part
+	flight            Flight
+	begun             time.Time
+}
+
+// New is an owner's, before it has a watermark.
+func New(c Config) *Work {
+	if c.Begin == nil {
+		c.Begin = AtOnce
+	}
+	return &Work{config: c}
 }
 
 // part is what one commit holds.
 type part struct {
 	any    bool
-	urgent bool
 	to     state.Watermark
 	commit state.Commit
 	bytes  int
@@ -41,17 +61,18 @@ type part struct {
 
 const removed = -1
 
-// Add takes over the commit of one batch, behind those before it. It is false, and nothing is taken, where one commit can't
-// hold both: then the one that collects must be begun first. after runs once the store has it.
-func (w *Work) Add(to state.Watermark, c state.Commit, urgent bool, after ...func()) bool {
-	p := &w.collected
-	if p.any && !p.takes(c) {
-		return false
+// Add takes over the commit of one batch, behind those before it. after runs once the store has it: somebody waits for that.
+func (w *Work) Add(ctx context.Context, to state.Watermark, c state.Commit, after ...func()) error {
+	for p := &w.collected; p.any && !p.takes(c); {
+		if err := w.End(); err != nil {
+			return err
+		}
+		w.begin(ctx)
 	}
-	p.any, p.to, p.urgent = true, to, p.urgent || urgent
-	p.after = append(p.after, after...)
+	p := &w.collected
+	p.any, p.to, p.after = true, to, append(p.after, after...)
 	p.merge(c)
-	return true
+	return nil
 }
 
 // takes reports whether a commit is within the bounds of the store with another one added, and means the same: appends
@@ -194,41 +215,94 @@ func (p *part) get(key []byte) ([]byte, bool) {
 	return p.commit.Puts[at].Value, true
 }
 
-// Any reports whether there is something that the store does not hold yet.
+// Any reports whether there is something that the store does not hold yet, or that is not known of.
 func (w *Work) Any() bool { return w.collected.any || w.flight != nil }
 
 // Collects reports whether something was not begun yet.
 func (w *Work) Collects() bool { return w.collected.any }
 
-// Flight is the commit on its way, nil where there is none.
-func (w *Work) Flight() Flight { return w.flight }
-
-// Wait is how long what was collected may wait; below 0 where it may not.
-func (w *Work) Wait(now time.Time) time.Duration {
-	since := now.Sub(w.begun)
-	if w.collected.urgent || since < 0 {
+// wait is how long what was collected may wait still.
+func (w *Work) wait() time.Duration {
+	since := w.config.Clock().Sub(w.begun)
+	if len(w.collected.after) > 0 || since < 0 {
 		return 0
 	}
-	return Every - since
+	return every - since
 }
 
-// Next is the watermark and the commit to begin with.
-func (w *Work) Next() (state.Watermark, state.Commit) { return w.collected.to, w.collected.commit }
+// Advance ends the commit on its way if its result is known, and begins the next when it is time.
+func (w *Work) Advance(ctx context.Context) error {
+	if w.flight == nil && w.collected.any && w.wait() <= 0 {
+		w.begin(ctx)
+	}
+	if w.flight == nil {
+		return nil
+	}
+	select {
+	case <-w.flight.Done():
+		return w.End()
+	default:
+		return nil
+	}
+}
 
-// Begin makes what was collected the commit on its way, from one watermark to another. There is none on its way.
-func (w *Work) Begin(f Flight, to state.Watermark, now time.Time) {
+// Until shortens a wait that is ended by wake: to where a commit is to be begun, or has a result.
+func (w *Work) Until(wait time.Duration, wake <-chan struct{}) (time.Duration, <-chan struct{}) {
+	switch {
+	case w.flight != nil:
+		return wait, w.flight.Done()
+	case w.collected.any:
+		return min(wait, max(w.wait(), time.Millisecond)), wake
+	}
+	return wait, wake
+}
+
+// Rest is for a turn that has waited in vain: what was collected waits no longer.
+func (w *Work) Rest(ctx context.Context) {
+	if w.flight == nil && w.collected.any {
+		w.begin(ctx)
+	}
+}
+
+// Flush waits until the store has everything.
+func (w *Work) Flush(ctx context.Context) error {
+	for w.Any() {
+		if w.flight == nil {
+			w.begin(ctx)
+		}
+		if err := w.End(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin sends what was collected to the store. Nothing else is on its way.
+func (w *Work) begin(ctx context.Context) {
+	from, to, c := w.Stored, w.collected.to, w.collected.commit
+	w.begun = w.config.Clock()
+	to.At, to.Serial = w.begun.UnixMilli(), from.Serial+1
 	w.collected, w.flying = w.flying, w.collected
 	w.flying.to = to
-	w.flight, w.begun = f, now
+	w.flight = w.config.Begin(func() error { return w.config.Commit(ctx, from, to, c) })
 }
 
-// Landed ends the commit on its way, and returns what it was; after is to run now.
-func (w *Work) Landed() (to state.Watermark, c state.Commit, after []func(), begun time.Time) {
-	p := &w.flying
-	to, c, after = p.to, p.commit, p.after
+// End waits for the result of the commit on its way. After an error nothing of what is in memory may be used.
+func (w *Work) End() error {
+	if w.flight == nil {
+		return nil
+	}
+	if err := w.flight.Err(); err != nil {
+		return fmt.Errorf("commit batch: %w", err)
+	}
+	p := w.flying
 	clear(p.places)
 	clear(p.appended)
-	*p = part{places: p.places, appended: p.appended}
-	w.flight = nil
-	return to, c, after, w.begun
+	w.flying, w.flight = part{places: p.places, appended: p.appended}, nil
+	w.Stored, w.StoredAt = p.to, w.begun
+	w.config.Landed(p.commit, w.config.Clock().Sub(w.begun))
+	for _, f := range p.after {
+		f()
+	}
+	return nil
 }
