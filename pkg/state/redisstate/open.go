@@ -87,12 +87,13 @@ func connect(c Config) (*Store, error) {
 		password = strings.TrimSpace(string(b))
 	}
 	// A call is never sent twice by the client: after a lost answer only the watermark shows whether it happened.
-	return &Store{prefix: c.Prefix, redis: redis.NewClient(&redis.Options{
+	client := redis.NewClient(&redis.Options{
 		Addr: c.Address, Username: c.Username, Password: password,
 		MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true,
 		DialTimeout: c.Timeout, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout,
 		ReadBufferSize: 256 << 10, WriteBufferSize: 256 << 10,
-	})}, nil
+	})
+	return &Store{prefix: c.Prefix, redis: client, group: &group{redis: client}}, nil
 }
 
 // Settings are what a Redis must be set to, and what it is set to.

@@ -15,6 +15,7 @@ import (
 // Store is a state store on one Redis.
 type Store struct {
 	redis  *redis.Client
+	group  *group
 	prefix string
 }
 
@@ -118,16 +119,17 @@ func (s *Store) Commit(ctx context.Context, p state.Partition, from, to state.Wa
 	args := make([]any, 0, 4+len(c.Puts)+len(c.Appends))
 	keys = append(keys, base+watermarkKey)
 	args = append(args, from.Encode(), to.Encode(), len(c.Puts), len(c.Appends))
-	for _, e := range c.Puts {
-		keys, args = append(keys, base+e.Key), append(args, e.Value)
-	}
-	for _, e := range c.Appends {
-		keys, args = append(keys, base+e.Key), append(args, e.Value)
+	size := 0
+	for _, list := range [...][]state.Entry{c.Puts, c.Appends} {
+		for _, e := range list {
+			keys, args = append(keys, base+e.Key), append(args, e.Value)
+			size += len(base) + len(e.Key) + len(e.Value)
+		}
 	}
 	for _, k := range c.Deletes {
 		keys = append(keys, base+k)
 	}
-	ok, err := commit.Run(ctx, s.redis, keys, args...).Int()
+	ok, err := s.group.run(ctx, keys, args, size)
 	if err != nil {
 		return fmt.Errorf("commit %d keys of %s/%d: %w", len(keys), p.Domain, p.Number, err)
 	}
