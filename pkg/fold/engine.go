@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
 	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
+	"github.com/tollgate/tollgate/pkg/fold/internal/view"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -61,10 +62,11 @@ type Engine[B, C any] struct {
 	metrics    *Metrics
 	decode     func([]byte) (B, error)
 
+	still view.Still
+
 	mu     sync.Mutex
 	owned  map[int32]*Owner[B, C]
 	joined bool
-	peeked map[int32]peek
 	// stopped are partitions whose work has failed and has committed nothing since.
 	stopped map[int32]stop
 	// awaited is how many of the partitions assigned last have not been begun yet.
@@ -82,9 +84,9 @@ func NewEngine[B, C any](ctx context.Context, c EngineConfig[B, C]) (*Engine[B, 
 	}
 	return &Engine[B, C]{
 		config: c, partitions: int32(n), metrics: NewMetrics(c.Service, c.Domain, c.Metrics),
-		decode: c.NewFold().Decode,
-		owned:  make(map[int32]*Owner[B, C]),
-		peeked: make(map[int32]peek), stopped: make(map[int32]stop),
+		decode:  c.NewFold().Decode,
+		owned:   make(map[int32]*Owner[B, C]),
+		stopped: make(map[int32]stop),
 	}, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/image"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/view"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -37,7 +38,7 @@ type Owner[B, C any] struct {
 	pending  []stream.Record
 	run      []entry[B] // of the batch being worked
 	memory   *memory[B]
-	earlier  earlierTries
+	earlier  poison.Tries
 	due      *duelist.Work
 	rejected *display.Limited
 	snap     *image.Reading

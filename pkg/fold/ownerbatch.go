@@ -10,15 +10,13 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/foreign"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-func (o *Owner[B, C]) notePanic(what poisoned, why error) {
-	if o.earlier.poison == nil {
-		o.earlier.poison = make(map[poisoned]string)
-	}
-	o.earlier.poison[what] = why.Error()
-	o.config.Log.Report(IncidentPanic, what.offset, why)
+func (o *Owner[B, C]) notePanic(what poison.Place, why error) {
+	o.earlier.Note(what, why)
+	o.config.Log.Report(IncidentPanic, what.Offset, why)
 }
 
 // batch applies, publishes and commits one run of records.
@@ -37,9 +35,9 @@ func (o *Owner[B, C]) batch(ctx context.Context, due duelist.Step, run []entry[B
 			more = append(more, b.lacks...)
 			continue
 		}
-		var p *panicked
+		var p *poison.Error
 		if errors.As(err, &p) {
-			o.notePanic(p.what, p)
+			o.notePanic(p.Place, p)
 			continue
 		}
 		if errors.Is(err, state.ErrTooLarge) && len(run)+len(due.Subjects) > 1 {
@@ -164,7 +162,7 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 	if !o.due.Outstanding(&b.from) { // nearly always more is due by now
 		o.settled = b.from.Offset
 	}
-	o.earlier = earlierTries{}
+	o.earlier = poison.Tries{}
 	o.config.Metrics.Batch(n, &b.counts)
 	for _, r := range b.rejections {
 		o.rejected.Write(zap.InfoLevel, func() []zap.Field {
