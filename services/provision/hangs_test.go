@@ -87,7 +87,7 @@ func asking(tenant, kind, key string) *provisionv1.DecideRequest {
 	return req
 }
 
-// A circuit that is open answers by the policy without asking, and the answer and the log say so.
+// A circuit that is open answers by the policy without asking; the answer and the log name it.
 func TestDecide_AnOpenCircuitAnswersByThePolicyAndIsNamed(t *testing.T) {
 	for name, policy := range map[string]configv1.FailurePolicy{"allow": configv1.FailurePolicy_FAILURE_POLICY_ALLOW, "forbid": configv1.FailurePolicy_FAILURE_POLICY_FORBID} {
 		t.Run(name, func(t *testing.T) {

@@ -84,7 +84,7 @@ func (g *group) take() []*member {
 	return taken
 }
 
-// exchange runs some, each for itself: one that is fenced says nothing of the others.
+// exchange runs some, each for itself: one that is fenced leaves the others as they are.
 func (g *group) exchange(ctx context.Context, members []*member) {
 	results := make([]*redis.Cmd, len(members))
 	pipe := g.redis.Pipeline()
