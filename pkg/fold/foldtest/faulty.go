@@ -206,7 +206,7 @@ func (s faultyStore[B, C]) Commit(ctx context.Context, p state.Partition, from, 
 
 func (s faultyStore[B, C]) Scan(ctx context.Context, p state.Partition, prefix, cursor string, _ int) (keys []string, next string, err error) {
 	err = s.runningOwner.call("scan", func() error {
-		keys, next, err = s.history.backend.Store().Scan(ctx, p, prefix, cursor, 1+s.history.random.IntN(3))
+		keys, next, err = s.history.backend.Store().Scan(ctx, p, prefix, cursor, s.history.backend.ScanStep()*(1+s.history.random.IntN(3)))
 		return err
 	})
 	return keys, next, err

@@ -50,6 +50,9 @@ func (m *Memory) Outcomes() Journal { return m.outcomes }
 // Snapshots are those written.
 func (m *Memory) Snapshots() fold.Snapshots { return m.snapshots }
 
+// ScanStep implements Backend.
+func (m *Memory) ScanStep() int { return 1 }
+
 // Oldest is where the newest complete snapshot begins.
 func (m *Memory) Oldest() int64 {
 	w, _ := m.snapshots.Watermark(m.Partition())

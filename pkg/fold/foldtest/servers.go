@@ -91,6 +91,7 @@ func (b *serverBackend) Log() Journal               { return b.log }
 func (b *serverBackend) Outcomes() Journal          { return b.outcomes }
 func (b *serverBackend) Snapshots() fold.Snapshots  { return b.snapshots }
 func (b *serverBackend) Oldest() int64              { return 0 }
+func (b *serverBackend) ScanStep() int              { return 200 }
 
 func (b *serverBackend) keys() []string {
 	var keys []string

@@ -87,6 +87,8 @@ type Backend interface {
 	// Oldest is the offset the log may be cut to without losing what the newest complete snapshot needs; 0 where it
 	// can't be cut.
 	Oldest() int64
+	// ScanStep is how many keys a step of a scan looks at, at least: others may have theirs in the store.
+	ScanStep() int
 }
 
 // Journal is one partition of a topic.
