@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +30,7 @@ type Owner[B, C any] struct {
 	rules  RuleFold[B] // nil where the fold keeps no records of rules
 	view   *view.View  // what readers see
 	calls  pending.Calls
+	met    atomic.Uint64 // number of the newest call that was worked
 	// configuration is the one in force.
 	configuration C
 
@@ -143,6 +145,7 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 	}
 	o.fit = o.config.Batch
 	o.view.Enter(o.w)
+	o.met.Store(o.w.Called)
 	o.config.Logger.Info("partition opened", zap.Int64("offset", o.w.Offset), zap.Int64("published_offset", o.w.PublishedOffset), zap.Stringer("status", o.w.Status), zap.Int64("revision", o.w.Revision.Number))
 	return nil
 }

@@ -34,6 +34,7 @@ func (o *Owner[B, C]) newAhead() *ahead.Work {
 
 // concluded moves the partition behind a batch whose outcomes are published.
 func (o *Owner[B, C]) concluded(ctx context.Context, b *batch[B], c state.Commit) error {
+	o.met.Store(b.to.Called)
 	if !b.needsCommit(c) && !o.ahead.Collects() && (o.ahead.Any() || !limits.Elapsed(o.config.Clock(), o.ahead.StoredAt, passOver)) {
 		o.w = b.to
 		return nil
