@@ -8,7 +8,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
-	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/reason"
 )
@@ -128,9 +127,9 @@ func (b *batch[B]) command(en *entry[B]) error {
 		if err := b.due(s, b.to.LogTime); err != nil {
 			return err
 		}
-		b.now = poison.Place{Offset: r.Offset}
+		b.now = poisoned{offset: r.Offset}
 	}
-	if why, ok := b.earlier.At(b.now); ok {
+	if why, ok := b.earlier.poison[b.now]; ok {
 		b.reject(r, identity, reason.Panic, why, b.logTime())
 		b.conclude(pending.Decision{Call: key, Result: pending.Panic, Err: fault.New(fault.Internal, reason.Panic, "the call made its owner panic: %s", why)})
 		return nil

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold/internal/image"
-	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/state"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
@@ -131,7 +130,7 @@ func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 		return err
 	}
 	for at := start; ; {
-		b, err := o.config.Log.Fetch(ctx, at, limits.IdleCommit, nil)
+		b, err := o.config.Log.Fetch(ctx, at, idleCommit, nil)
 		if err != nil {
 			return err
 		}
