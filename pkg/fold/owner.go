@@ -152,6 +152,14 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 		return err
 	}
 	o.config.Metrics.TimersOverdue(o.place.partition.Number, o.due.Overdue(due, o.config.Clock()))
+	switch {
+	case !due.Any() || o.snap == nil || o.snap.Read:
+		if err := o.snapshotStep(ctx); err != nil {
+			return err
+		}
+	case len(due.Subjects) < o.config.DueStep:
+		return o.batch(ctx, due, nil) // a snapshot reads no record with a timer that log time has reached
+	}
 	if o.w.Status == state.Rebuilding && o.w.Offset >= o.w.PublishedOffset && !due.Any() {
 		// Before the log is asked for more: perhaps there is none for hours.
 		return o.commitAs(ctx, func(w *state.Watermark) { w.Status = state.Ready })

@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// upkeep is what an owner does between batches, busy or not.
+// upkeep is what an owner does between batches, busy or not, beside snapshots.
 func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 	o.announce(ctx)
 	if elapsed(o.config.Clock(), o.committedAt, o.config.PublishedOffsetEvery) {
@@ -23,7 +23,7 @@ func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 		}
 	}
 	o.alarm()
-	return o.snapshotStep(ctx)
+	return nil
 }
 
 // elapsed reports whether an interval is over: by the monotonic clock, where both times have it, and, where one was kept

@@ -45,6 +45,7 @@ const (
 	amountNotes    = 5 // keeps the event's id in the side record
 	amountBlanks   = 6 // keeps no side record
 	amountForgets  = 7 // cancels the reminder
+	amountReminds  = 8 // at once: the reminder is due by the event's own time
 	amountDeletes  = 777
 	period         = 6 * time.Hour
 	unlucky        = "441313" // its renewal at midnight panics
@@ -122,6 +123,8 @@ func (c *counter) Apply(s *fold.Subject[count], e *event.Event) {
 		s.KeepSideRecord(nil)
 	case amountForgets:
 		s.Cancel("remind")
+	case amountReminds:
+		s.Schedule("remind", s.Time)
 	}
 	if before < c.limit && n.spent >= c.limit {
 		c.publish(s, "safeguard.reached")
@@ -198,6 +201,7 @@ func (c *counter) Fire(s *fold.Subject[count], name string, due time.Time) {
 			s.Schedule("remind", due.Add(20*time.Second))
 		}
 		n.events++
+		n.revision = s.Revision
 		s.Save(n)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/internal/control"
 	"github.com/tollgate/tollgate/pkg/state"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -75,6 +76,62 @@ func TestSnapshot_EmptiedStoreLeavesNoEmptySnapshot(t *testing.T) {
 			t.Fatal("a snapshot without the records that the store has lost was ended")
 		}
 	}
+}
+
+// A timer that is due by the time of the event that sets it fires behind that event, also where a snapshot has its record
+// and the log goes on from before: a revision there has the same time.
+func TestSnapshot_HoldsNoTimerThatLogTimeHasReached(t *testing.T) {
+	d := partition(t)
+	d.Accept(usage("1", "44", 1, d.Now), usage("2", "44", 1, d.Now))
+	d.Work()
+	d.Accept(usage("3", "44", 1, d.Now), control.NewRevision("other", state.Revision{History: 0xfeed, Number: 2}, fold.Level, d.Now), usage("4", "44", amountReminds, d.Now), usage("5", "45", 1, d.Now))
+	d.Newest = 2
+	began := int64(0)
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
+		c.Batch, c.SnapshotEvents = 1, d.Watermark().Offset
+		c.Store = &scanInSteps{Store: c.Store, steps: 2}
+	}
+	d.Work()
+	for range 2 { // for the end mark
+		d.Now = d.Now.Add(time.Second)
+		d.Work()
+	}
+	want, _ := d.Body("acme/44")
+	for _, r := range d.Written() {
+		if b := r.GetBegin(); b != nil {
+			w, err := state.DecodeWatermark(b.GetWatermark())
+			if err != nil {
+				t.Fatal(err)
+			}
+			began = w.Offset
+		}
+	}
+	if began == 0 || want.revision != 2 {
+		t.Fatalf("the snapshot begins at %d; stored is %+v", began, want)
+	}
+	d.Log().Trim(began)
+	d.Restore(nil)
+	d.Work()
+	if got, _ := d.Body("acme/44"); got != want {
+		t.Fatalf("after the rebuild from %d %+v; want %+v", began, got, want)
+	}
+}
+
+// scanInSteps finds nothing in the first steps of a scan for records.
+type scanInSteps struct {
+	state.Store
+	steps int
+}
+
+func (s *scanInSteps) Scan(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
+	if prefix != "" && s.steps > 0 {
+		s.steps--
+		return nil, "0", nil
+	}
+	if cursor == "0" {
+		cursor = ""
+	}
+	return s.Store.Scan(ctx, p, prefix, cursor, count)
 }
 
 // emptiedByScan loses everything before it is looked through for records.
