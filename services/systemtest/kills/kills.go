@@ -21,13 +21,15 @@ type Kills struct {
 
 	rand   *rand.Rand
 	counts map[string]int
+	// made are the choices that were made, by their place in the list.
+	made map[int]bool
 	// stalls are no kills: a process that stood still goes on.
 	stalls int
 }
 
 // New returns one whose choices follow from a seed.
 func New(seed uint64) *Kills {
-	return &Kills{Back: func() {}, rand: rand.New(rand.NewPCG(seed, 2)), counts: map[string]int{}}
+	return &Kills{Back: func() {}, rand: rand.New(rand.NewPCG(seed, 2)), counts: map[string]int{}, made: map[int]bool{}}
 }
 
 // String lists what was ended, for people.
@@ -59,15 +61,23 @@ type Choice struct {
 	Do     func(context.Context) error
 }
 
-// Choose does one of them.
+// Choose does one of them. A caller's choices are always the same ones: each is made once before any is made again, so that
+// a run of some minutes has seen all.
 func (k *Kills) Choose(ctx context.Context, choices ...Choice) error {
+	all := len(k.made) == len(choices)
 	sum := 0
-	for _, c := range choices {
-		sum += c.Weight
+	for i, c := range choices {
+		if all || !k.made[i] {
+			sum += c.Weight
+		}
 	}
 	n := k.rand.IntN(sum)
-	for _, c := range choices {
+	for i, c := range choices {
+		if !all && k.made[i] {
+			continue
+		}
 		if n -= c.Weight; n < 0 {
+			k.made[i] = true
 			return c.Do(ctx)
 		}
 	}
