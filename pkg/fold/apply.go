@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/meter"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -35,19 +36,6 @@ type entry[B any] struct {
 	outcomes int      // that followed from it
 }
 
-// earlierTries is what a batch must know from earlier tries of the same batch.
-type earlierTries struct {
-	poison map[poisoned]string // records and timers that made apply panic
-}
-
-// poisoned names an event by its offset, or a timer by subject, name and due time.
-type poisoned struct {
-	offset  int64
-	subject string
-	timer   string
-	due     int64
-}
-
 // batch folds a run of log records, none of which changes the configuration, into the partition's records. It reads
 // nothing and writes nothing: what it concludes is its result.
 type batch[B any] struct {
@@ -61,7 +49,7 @@ type batch[B any] struct {
 	rule       *Subject[B] // the record of a rule that an event is being applied to
 	from       state.Watermark
 	to         state.Watermark
-	earlier    *earlierTries
+	earlier    *poison.Tries
 	memory     *memory[B] // what was loaded, and what it is worked in
 	touched    []*Subject[B]
 	outcomes   []stream.Record
@@ -73,7 +61,7 @@ type batch[B any] struct {
 	counts     meter.Counts
 	watching   bool // steps are wanted
 	steps      []Step[B]
-	now        poisoned // what is being worked, for a panic
+	now        poison.Place // what is being worked, for a panic
 	none       Subject[B]
 	calls      bool    // commands are this fold's
 	asking     *asking // the command being applied
@@ -98,12 +86,6 @@ type rejection struct {
 	incident string
 }
 
-// panicked reports what was being worked when a fold panicked.
-type panicked struct {
-	what  poisoned
-	value any
-}
-
 // errNotLoaded ends a batch that lacks something.
 var errNotLoaded = errors.New("not loaded")
 
@@ -112,13 +94,6 @@ func (b *batch[B]) misused(format string, args ...any) {
 	if b.misuse == nil {
 		b.misuse = fmt.Errorf(format, args...)
 	}
-}
-
-func (p *panicked) Error() string {
-	if p.what.timer != "" {
-		return fmt.Sprintf("timer %s panicked: %v", p.what.timer, p.value)
-	}
-	return fmt.Sprintf("record at offset %d panicked: %v", p.what.offset, p.value)
 }
 
 // guard runs one call into the fold. Where the batch turns out to lack something, whatever the fold made of that, a
@@ -130,9 +105,9 @@ func (b *batch[B]) guard(call func()) (err error) {
 		case len(b.lacks) > 0:
 			err = errNotLoaded
 		case v != nil:
-			err = &panicked{b.now, v}
+			err = &poison.Error{Place: b.now, Value: v}
 		case b.misuse != nil:
-			err = &panicked{b.now, b.misuse}
+			err = &poison.Error{Place: b.now, Value: b.misuse}
 		}
 	}()
 	call()
@@ -177,7 +152,7 @@ const futureLimit = 5 * time.Minute
 func (b *batch[B]) event(en *entry[B]) error {
 	r := &en.record
 	b.advance(r.Time.UnixMilli())
-	b.now = poisoned{offset: r.Offset}
+	b.now = poison.Place{Offset: r.Offset}
 	b.counts.Events++
 	if en.err != nil {
 		b.reject(r, Identity{}, reason.Undecodable, en.err.Error(), b.logTime())
@@ -214,11 +189,11 @@ func (b *batch[B]) subjectOf(en *entry[B]) error {
 			return err
 		}
 	}
-	b.now = poisoned{offset: r.Offset}
+	b.now = poison.Place{Offset: r.Offset}
 	identity := en.identity
 	r = en.source()
 	b.place(s, en, identity)
-	if why, ok := b.earlier.poison[b.now]; ok {
+	if why, ok := b.earlier.At(b.now); ok {
 		b.reject(r, identity, reason.Panic, why, b.logTime())
 		return nil
 	}

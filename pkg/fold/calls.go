@@ -8,6 +8,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/reason"
 )
@@ -127,9 +128,9 @@ func (b *batch[B]) command(en *entry[B]) error {
 		if err := b.due(s, b.to.LogTime); err != nil {
 			return err
 		}
-		b.now = poisoned{offset: r.Offset}
+		b.now = poison.Place{Offset: r.Offset}
 	}
-	if why, ok := b.earlier.poison[b.now]; ok {
+	if why, ok := b.earlier.At(b.now); ok {
 		b.reject(r, identity, reason.Panic, why, b.logTime())
 		b.conclude(pending.Decision{Call: key, Result: pending.Panic, Err: fault.New(fault.Internal, reason.Panic, "the call made its owner panic: %s", why)})
 		return nil

@@ -91,31 +91,11 @@ func (e *Engine[B, C]) ReadStored(ctx context.Context, key string) (Reading[B], 
 	if err != nil {
 		return none, fmt.Errorf("read record: %w", err)
 	}
-	if most := e.config.Limits.MaxStaleness; w.Status != state.Ready || e.config.Clock().Sub(time.UnixMilli(w.At)) > most || e.unchanged(key, w) > most {
+	if most := e.config.Limits.MaxStaleness; w.Status != state.Ready || e.config.Clock().Sub(time.UnixMilli(w.At)) > most || e.still.For(e.Partition(key), w) > most {
 		old, _ := e.reading(w, values[0]) // what can't be read is not there
 		return old, ErrUnknown
 	}
 	return e.reading(w, values[0])
-}
-
-// unchanged is for how long the watermark of a key's partition is known to have stood still. The owner's clock may be
-// ahead of ours, or ours may have been set back: by their difference one that died would be fresh for as long.
-func (e *Engine[B, C]) unchanged(key string, w state.Watermark) time.Duration {
-	number := e.Partition(key)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if last := e.peeked[number]; last.token == w.Token && last.serial == w.Serial {
-		return time.Since(last.since)
-	}
-	e.peeked[number] = peek{token: w.Token, serial: w.Serial, since: time.Now()}
-	return 0
-}
-
-// peek is a watermark that was read, and when it was read first.
-type peek struct {
-	token  state.Token
-	serial uint64
-	since  time.Time
 }
 
 // Watch signals after each commit of this process that writes or deletes the key's record, and once the partition can

@@ -59,7 +59,7 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) pending.Decision
 	defer o.config.Metrics.CallsWaiting.Dec()
 	if start {
 		// Others' calls are appended as well: this caller's going must not stop them.
-		go o.calls.Append(context.WithoutCancel(ctx), o.view.Called, o.config.Clock, o.config.Appender.AppendCalls)
+		go o.calls.Append(context.WithoutCancel(ctx), o.met.Load, o.config.Clock, o.config.Appender.AppendCalls)
 	}
 	select {
 	case v = <-c.Done:

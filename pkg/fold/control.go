@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/control"
+	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 
 	"go.uber.org/zap"
 
@@ -37,6 +38,9 @@ func timerIdentity(key string, h *record.Header, name string, due int64) Identit
 // control works a record that stands alone. Of one that changes the configuration: first what is due by its time under
 // the old one, then the new.
 func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
+	if err := o.ahead.Flush(ctx); err != nil { // the partition may stand here for long
+		return err
+	}
 	if en.leaps {
 		return o.leap(ctx, en)
 	}
@@ -64,7 +68,7 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 			"or begun anew, `tollgate config accept-restore` lets another one stand in for it", err))
 	case errors.Is(err, state.ErrNotReady):
 		// Reads go on meanwhile, by the revision in force.
-		if now := o.config.Clock(); !o.halted.waits(en.record.Offset, now) {
+		if now := o.config.Clock(); !o.halted.Waits(en.record.Offset, now) {
 			o.config.Log.Incident(IncidentRevision, en.record.Offset, fmt.Errorf("the record names revision %s: %w", revision, err))
 		}
 		return o.stay(ctx, changed)
@@ -123,7 +127,7 @@ func (o *Owner[B, C]) reconfigure(ctx context.Context) error {
 		case fault.KindOf(err) == fault.NotFound:
 			o.config.Log.Incident(IncidentRevision, o.w.Offset, fmt.Errorf("the state of domain %s is of revision %s, which neither the configuration service nor the store has: "+
 				"where the configuration was set back or begun anew, `tollgate config accept-restore` lets another one stand in for it", o.place.partition.Domain, o.w.Revision))
-		case !errors.Is(err, state.ErrNotReady) || o.config.Clock().Sub(began) > patience:
+		case !errors.Is(err, state.ErrNotReady) || o.config.Clock().Sub(began) > control.Patience:
 			return err // reported by the claim while it waits to try again
 		}
 		if err := o.config.Log.Wait(ctx, changed); err != nil {
@@ -131,9 +135,6 @@ func (o *Owner[B, C]) reconfigure(ctx context.Context) error {
 		}
 	}
 }
-
-// patience is how long a revision that is being fetched goes without an incident.
-const patience = 10 * time.Second
 
 // leapLimit is how far one record may move log time, and clockSkew how far the stamp of one that moves it further may
 // be ahead of the owner's clock.
@@ -144,7 +145,7 @@ const (
 
 // leaps reports whether a record moves log time, which is last before it, by so much that it is looked at twice.
 func (o *Owner[B, C]) leaps(r *stream.Record, last int64) bool {
-	return r.Time.UnixMilli()-last > leapLimit.Milliseconds() && o.halted.passed != r.Offset+1
+	return r.Time.UnixMilli()-last > leapLimit.Milliseconds() && o.halted.Passed != r.Offset+1
 }
 
 // leap looks at a record that moves log time by more than a day. After a quiet time that is as it should be. One that
@@ -167,24 +168,8 @@ func (o *Owner[B, C]) leap(ctx context.Context, en *entry[B]) error {
 	if out {
 		return o.leaveOut(ctx, en)
 	}
-	o.halted.passed = r.Offset + 1
+	o.halted.Passed = r.Offset + 1
 	return nil
-}
-
-// halted is where the owner stands still.
-type halted struct {
-	offset int64     // of the record, and
-	since  time.Time // since when
-	read   int64     // up to here the log behind it does not leave it out
-	passed int64     // behind the last record that was looked at and may pass
-}
-
-// waits reports whether the owner is at a record since a short time.
-func (h *halted) waits(offset int64, now time.Time) bool {
-	if h.offset != offset || h.since.IsZero() {
-		h.offset, h.since, h.read = offset, now, offset+1
-	}
-	return now.Sub(h.since) < patience
 }
 
 // halt stands at a record that can't be worked: an incident, until a person leaves the record out or the reason is
@@ -208,13 +193,13 @@ func (o *Owner[B, C]) halt(ctx context.Context, en *entry[B], code string, wake 
 // leftOut looks for a person's word, in the log behind a record, that the record is left out: up to the log's end, or
 // to where it can't be found any more.
 func (o *Owner[B, C]) leftOut(ctx context.Context, offset int64, over func(next *stream.Record) bool) (bool, error) {
-	o.halted.waits(offset, o.config.Clock())
+	o.halted.Waits(offset, o.config.Clock())
 	_, end, err := o.config.Log.Range(ctx)
 	if err != nil {
 		return false, err
 	}
-	for o.halted.read < end {
-		b, err := o.config.Log.Fetch(ctx, o.halted.read, kafkalog.WaitStep, nil)
+	for o.halted.Read < end {
+		b, err := o.config.Log.Fetch(ctx, o.halted.Read, kafkalog.WaitStep, nil)
 		if err != nil {
 			return false, err
 		}
@@ -226,12 +211,12 @@ func (o *Owner[B, C]) leftOut(ctx context.Context, offset int64, over func(next 
 			if over(r) {
 				return false, nil
 			}
-			o.halted.read = r.Offset + 1
+			o.halted.Read = r.Offset + 1
 		}
-		if len(b.Records) == 0 && b.Next <= o.halted.read {
+		if len(b.Records) == 0 && b.Next <= o.halted.Read {
 			return false, nil
 		}
-		o.halted.read = max(o.halted.read, b.Next)
+		o.halted.Read = max(o.halted.Read, b.Next)
 	}
 	return false, nil
 }
@@ -248,7 +233,7 @@ func (o *Owner[B, C]) leaveOut(ctx context.Context, en *entry[B]) error {
 
 // stay keeps the partition while nothing of it can be worked.
 func (o *Owner[B, C]) stay(ctx context.Context, wake <-chan struct{}) error {
-	if o.config.Clock().Sub(time.UnixMilli(o.stored.At)) >= idleCommit {
+	if o.config.Clock().Sub(time.UnixMilli(o.ahead.Stored.At)) >= limits.IdleCommit {
 		if err := o.commitAs(ctx, func(*state.Watermark) {}); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 )
@@ -91,14 +92,14 @@ func (o *Owner[B, C]) meant(en *entry[B]) {
 func (o *Owner[B, C]) selectKey(en *entry[B]) {
 	defer func() {
 		if v := recover(); v != nil {
-			o.notePanic(poisoned{offset: en.record.Offset}, fmt.Errorf("%v", v))
+			o.notePanic(poison.Place{Offset: en.record.Offset}, fmt.Errorf("%v", v))
 		}
 	}()
 	s := o.config.Fold.Select(en.event)
 	en.key, en.memo, en.allIDs = s.Key, s.Memo, s.AllIDs
 	if len(s.Rules) > 0 {
 		if err := o.selectRules(en, s.Rules); err != nil {
-			o.notePanic(poisoned{offset: en.record.Offset}, err)
+			o.notePanic(poison.Place{Offset: en.record.Offset}, err)
 		}
 	}
 }

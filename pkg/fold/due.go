@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -44,9 +45,9 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 			}
 			identity := timerIdentity(s.Key, &s.header, name, t.Due)
 			b.moment(s, t.Due, identity, &stream.Record{Offset: -1, Key: subjectKey(s.Key)})
-			b.now = poisoned{offset: -1, subject: s.Key, timer: name, due: t.Due}
+			b.now = poison.Place{Offset: -1, Subject: s.Key, Timer: name, Due: t.Due}
 			b.counts.Timers++
-			if why, ok := b.earlier.poison[b.now]; ok {
+			if why, ok := b.earlier.At(b.now); ok {
 				b.reject(s.record, identity, reason.Panic, why, s.Time)
 			} else if err := b.watched(s, nil, name, func() { b.fire(s, name, time.UnixMilli(t.Due).UTC()) }); err != nil {
 				return err

@@ -11,9 +11,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/ahead"
 	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
 	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
+	"github.com/tollgate/tollgate/pkg/fold/internal/view"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -60,10 +62,11 @@ type Engine[B, C any] struct {
 	metrics    *Metrics
 	decode     func([]byte) (B, error)
 
+	still view.Still
+
 	mu     sync.Mutex
 	owned  map[int32]*Owner[B, C]
 	joined bool
-	peeked map[int32]peek
 	// stopped are partitions whose work has failed and has committed nothing since.
 	stopped map[int32]stop
 	// awaited is how many of the partitions assigned last have not been begun yet.
@@ -81,9 +84,9 @@ func NewEngine[B, C any](ctx context.Context, c EngineConfig[B, C]) (*Engine[B, 
 	}
 	return &Engine[B, C]{
 		config: c, partitions: int32(n), metrics: NewMetrics(c.Service, c.Domain, c.Metrics),
-		decode: c.NewFold().Decode,
-		owned:  make(map[int32]*Owner[B, C]),
-		peeked: make(map[int32]peek), stopped: make(map[int32]stop),
+		decode:  c.NewFold().Decode,
+		owned:   make(map[int32]*Owner[B, C]),
+		stopped: make(map[int32]stop),
 	}, nil
 }
 
@@ -108,8 +111,8 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Fold: c.NewFold(), Options: c.Options, Log: l, Store: c.Store, Publisher: c.Producer, Foreign: c.Foreign, Revisions: c.Revisions,
 		Snapshots: snapshot.NewTopic(c.Client, c.Producer, cl.Progress, 30*time.Minute, 3*time.Hour),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Applied: c.Applied, Alive: cl.Alive,
-		Appender: l,
-		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, PublishedOffsetEvery: c.Limits.PublishedOffsetEvery,
+		Appender: l, Begin: ahead.Beside,
+		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, PublishedOffsetEvery: c.Limits.PublishedOffsetEvery,
 		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
 		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
 	})
@@ -142,7 +145,7 @@ func (e *Engine[B, C]) fail(partition int32, o *Owner[B, C], why error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stopped[partition] = stop{why: why, serial: o.stored.Serial}
+	e.stopped[partition] = stop{why: why, serial: o.ahead.Stored.Serial}
 }
 
 func (e *Engine[B, C]) assigned(partitions int) {

@@ -91,7 +91,7 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B
 		}
 		return h
 	}
-	o.view.Cached(func(cached view.Get) {
+	o.newest(func(cached view.Get) {
 		for _, s := range subjects {
 			hold(s, cached)
 		}
@@ -141,7 +141,7 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B
 		return nil
 	}
 	missing = missing[:0]
-	o.view.Cached(func(cached view.Get) {
+	o.newest(func(cached view.Get) {
 		for _, key := range want {
 			if _, ok := m.beside[key]; ok {
 				continue
@@ -156,11 +156,32 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B
 	return o.read(ctx, missing, func(key string, value []byte) { m.beside[key] = value })
 }
 
-// read loads values from the store into the cache, and hands them out.
+// newest reads values as the batches so far leave them, where they are in memory.
+func (o *Owner[B, C]) newest(read func(view.Get)) {
+	o.view.Cached(func(cached view.Get) {
+		if !o.ahead.Any() {
+			read(cached)
+			return
+		}
+		read(func(key []byte) ([]byte, bool) {
+			if v, ok := o.ahead.Get(key); ok {
+				return v, true
+			}
+			return cached(key)
+		})
+	})
+}
+
+// read loads values from the store into the cache, and hands them out. None of them is ahead of the store.
 func (o *Owner[B, C]) read(ctx context.Context, keys []string, take func(key string, value []byte)) error {
+	if len(keys) > 0 {
+		if err := o.ahead.End(); err != nil { // which watermark stands there is not known meanwhile
+			return err
+		}
+	}
 	for len(keys) > 0 {
 		n := min(len(keys), state.MaxKeys-1)
-		got, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys[:n])
+		got, err := o.config.Store.Load(ctx, o.place.partition, o.ahead.Stored, keys[:n])
 		if err != nil {
 			return err
 		}

@@ -5,15 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/pkg/fold/internal/ahead"
+	"github.com/tollgate/tollgate/pkg/fold/internal/control"
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/image"
-	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/view"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -27,29 +30,29 @@ type Owner[B, C any] struct {
 	rules  RuleFold[B] // nil where the fold keeps no records of rules
 	view   *view.View  // what readers see
 	calls  pending.Calls
+	met    atomic.Uint64 // number of the newest call that was worked
 	// configuration is the one in force.
 	configuration C
 
-	// w is where the partition stands; stored, the watermark as committed last, lies behind it by records from which
-	// nothing followed.
-	w, stored state.Watermark
-	pending   []stream.Record
-	run       []entry[B] // of the batch being worked
-	memory    *memory[B]
-	earlier   earlierTries
-	due       *duelist.Work
-	rejected  *display.Limited
-	snap      *image.Reading
+	// w is where the partition stands, before ahead.Stored too by records from which nothing followed.
+	w        state.Watermark
+	ahead    *ahead.Work
+	pending  []stream.Record
+	run      []entry[B] // of the batch being worked
+	memory   *memory[B]
+	earlier  poison.Tries
+	due      *duelist.Work
+	rejected *display.Limited
+	snap     *image.Reading
 
-	storedAt    time.Time // when the watermark was committed last
-	committed   int64     // group's offset
-	settled     int64     // what was due by the log time there, and all below it, was published
+	committed   int64 // group's offset
+	settled     int64 // what was due by the log time there, and all below it, was published
 	committedAt time.Time
 	tickedAt    time.Time
 	appended    int64 // number of the newest revision appended since opening
 	changed     <-chan struct{}
 	announceAt  time.Time // not tried again before
-	halted      halted
+	halted      control.Halted
 	snapshotAt  time.Time // not tried again before
 	next        time.Time // stamp of the first record that is not applied; zero at the log's end
 	fit         int       // how many records of the log fitted into a commit lately
@@ -66,15 +69,16 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 		view:   view.NewView(c.Cache), memory: newMemory[B](c.Options.Timers),
 		rejected: display.NewLimited(c.Logger, "event rejected", linesPerSecond),
 	}
+	o.ahead = o.newAhead()
 	o.rules, _ = c.Fold.(RuleFold[B])
 	o.due = duelist.NewWork(func(ctx context.Context, keys []string) ([][]byte, error) {
-		return c.Store.Load(ctx, o.place.partition, o.stored, keys)
+		if err := o.ahead.Flush(ctx); err != nil { // what is ahead may add to lists
+			return nil, err
+		}
+		return c.Store.Load(ctx, o.place.partition, o.ahead.Stored, keys)
 	}, c.DueStep)
 	return o
 }
-
-// idleCommit is how long an owner may leave its watermark alone: a rewound store is noticed within it.
-const idleCommit = limits.IdleCommit
 
 // Run opens the partition and works it. It returns nil only when the log reports that the partition is revoked, ErrFenced
 // when another owner has it, and otherwise what went wrong on our side.
@@ -89,6 +93,9 @@ func (o *Owner[B, C]) Run(ctx context.Context) error {
 	for {
 		err := o.cycle(ctx)
 		if errors.Is(err, stream.ErrRevoked) {
+			if err := o.ahead.Flush(ctx); err != nil && !errors.Is(err, state.ErrFenced) {
+				return err
+			}
 			o.leave()
 			return o.movePublishedOffset(ctx, true)
 		}
@@ -119,7 +126,7 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 		return err
 	}
 	o.config.Log.Settle(IncidentFormat)
-	o.w, o.stored = w, w
+	o.w, o.ahead.Stored = w, w
 	o.committed = max(o.config.Log.Committed(), 0)
 	if w.Level > Level {
 		err := fmt.Errorf("state is at level %d, this binary knows %d: run a newer one", w.Level, Level)
@@ -138,12 +145,16 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 	}
 	o.fit = o.config.Batch
 	o.view.Enter(o.w)
+	o.met.Store(o.w.Called)
 	o.config.Logger.Info("partition opened", zap.Int64("offset", o.w.Offset), zap.Int64("published_offset", o.w.PublishedOffset), zap.Stringer("status", o.w.Status), zap.Int64("revision", o.w.Revision.Number))
 	return nil
 }
 
 // cycle is one turn: some of what is due, some of what stands in the log.
 func (o *Owner[B, C]) cycle(ctx context.Context) error {
+	if err := o.ahead.Advance(ctx); err != nil {
+		return err
+	}
 	if err := o.upkeep(ctx); err != nil {
 		return err
 	}
@@ -166,12 +177,12 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	}
 	if len(o.pending) == 0 {
 		// A snapshot on its way goes on between fetches; it does not wait for records.
-		wait := time.Duration(0)
+		wait, wake := time.Duration(0), o.changed
 		if !due.Any() && (o.snap == nil || o.snap.Read) {
-			wait = o.untilTick()
+			wait, wake = o.ahead.Until(o.untilTick(), wake)
 		}
 		o.config.Log.Worked(o.w.Offset)
-		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait, o.changed)
+		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait, wake)
 		if err != nil {
 			return err
 		}
@@ -183,6 +194,10 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 		if len(o.pending) == 0 && !due.Any() {
 			if b.Next > o.w.Offset { // offsets without records
 				return o.commitEmpty(ctx, b.Next)
+			}
+			if o.ahead.Any() {
+				o.ahead.Rest(ctx)
+				return nil
 			}
 			return o.idle(ctx)
 		}

@@ -10,15 +10,13 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/foreign"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-func (o *Owner[B, C]) notePanic(what poisoned, why error) {
-	if o.earlier.poison == nil {
-		o.earlier.poison = make(map[poisoned]string)
-	}
-	o.earlier.poison[what] = why.Error()
-	o.config.Log.Report(IncidentPanic, what.offset, why)
+func (o *Owner[B, C]) notePanic(what poison.Place, why error) {
+	o.earlier.Note(what, why)
+	o.config.Log.Report(IncidentPanic, what.Offset, why)
 }
 
 // batch applies, publishes and commits one run of records.
@@ -37,9 +35,9 @@ func (o *Owner[B, C]) batch(ctx context.Context, due duelist.Step, run []entry[B
 			more = append(more, b.lacks...)
 			continue
 		}
-		var p *panicked
+		var p *poison.Error
 		if errors.As(err, &p) {
-			o.notePanic(p.what, p)
+			o.notePanic(p.Place, p)
 			continue
 		}
 		if errors.Is(err, state.ErrTooLarge) && len(run)+len(due.Subjects) > 1 {
@@ -152,17 +150,10 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 			o.config.Published(outcomes)
 		}
 	}
-	if b.needsCommit(c) || elapsed(o.config.Clock(), o.storedAt, passOver) {
-		if err := o.commit(ctx, b.to, c); err != nil {
-			return err
-		}
-		o.snap.NoteDeleted(c.Deletes, b.to.Offset-1)
-	} else {
-		o.w = b.to
+	if err := o.concluded(ctx, b, c); err != nil {
+		return err
 	}
-	// Not before the commit: it alone proves that the partition is still ours, and that the decision stands whatever
-	// dies from here on.
-	o.calls.Answer(b.decisions)
+	o.snap.NoteDeleted(c.Deletes, b.to.Offset-1)
 	for i := range b.steps {
 		o.config.Visit(b.steps[i])
 	}
@@ -171,7 +162,7 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 	if !o.due.Outstanding(&b.from) { // nearly always more is due by now
 		o.settled = b.from.Offset
 	}
-	o.earlier = earlierTries{}
+	o.earlier = poison.Tries{}
 	o.config.Metrics.Batch(n, &b.counts)
 	for _, r := range b.rejections {
 		o.rejected.Write(zap.InfoLevel, func() []zap.Field {
@@ -186,25 +177,6 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 
 // linesPerSecond bounds the log lines of rejected events, of one partition: producers make as many as they like.
 const linesPerSecond = 20
-
-// passOver is how long records from which nothing follows may go without a commit: a service that needs one event
-// in a thousand does not write for the others.
-const passOver = 100 * time.Millisecond
-
-// commit replaces the watermark; afterwards readers see the new state.
-func (o *Owner[B, C]) commit(ctx context.Context, to state.Watermark, c state.Commit) error {
-	begin := o.config.Clock()
-	to.At = begin.UnixMilli()
-	to.Serial = o.stored.Serial + 1
-	if err := o.config.Store.Commit(ctx, o.place.partition, o.stored, to, c); err != nil {
-		return fmt.Errorf("commit batch: %w", err)
-	}
-	o.w, o.stored, o.storedAt = to, to, begin
-	o.config.Log.Progress()
-	o.view.Commit(to, c)
-	o.config.Metrics.Committed(o.config.Clock().Sub(begin))
-	return nil
-}
 
 // moveLogTime lets what is due by a time be worked before the record of that time.
 func (o *Owner[B, C]) moveLogTime(ctx context.Context, to int64) error {

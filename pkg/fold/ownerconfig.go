@@ -113,9 +113,11 @@ type OwnerConfig[B, C any] struct {
 	// Published, where set, receives outcomes once they are acknowledged, and again of those that are repeated: for
 	// metrics and logs, never for state.
 	Published func(outcomes []stream.Record)
-	// Applied, where set, receives each event of a traceparent once what follows from it is published and committed, and
+	// Applied, where set, receives each event of a traceparent once what follows from it is published, and
 	// again where it is repeated; not while the state is rebuilt. It is for spans, never for state.
 	Applied func(Applied)
+	// Begin, where set, begins a commit beside the batches that follow; else each is made where it is begun.
+	Begin func(commit func() error) Flight
 	// Alive, where set, shows a watchdog within a batch that the owner is at work.
 	Alive func()
 

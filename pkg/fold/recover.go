@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold/internal/image"
+	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/state"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
@@ -130,7 +131,7 @@ func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 		return err
 	}
 	for at := start; ; {
-		b, err := o.config.Log.Fetch(ctx, at, idleCommit, nil)
+		b, err := o.config.Log.Fetch(ctx, at, limits.IdleCommit, nil)
 		if err != nil {
 			return err
 		}

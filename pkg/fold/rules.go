@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/reason"
 )
@@ -100,7 +101,7 @@ func (b *batch[B]) rulesOf(en *entry[B]) error {
 			}
 		}
 	}
-	if _, ok := b.earlier.poison[poisoned{offset: en.record.Offset}]; ok {
+	if _, ok := b.earlier.At(poison.Place{Offset: en.record.Offset}); ok {
 		return nil // it is rejected with its subject
 	}
 	b.counts.RulesLeft += of.left
@@ -114,8 +115,8 @@ func (b *batch[B]) rulesOf(en *entry[B]) error {
 			of.known, of.reused = of.known || same, of.reused || other
 			continue
 		}
-		b.now = poisoned{offset: en.record.Offset, subject: s.Key}
-		if why, ok := b.earlier.poison[b.now]; ok {
+		b.now = poison.Place{Offset: en.record.Offset, Subject: s.Key}
+		if why, ok := b.earlier.At(b.now); ok {
 			of.panicked = cmp.Or(of.panicked, why)
 			continue
 		}

@@ -41,7 +41,7 @@ func (o *Owner[B, C]) image() image.Partition {
 			return o.config.Store.Scan(ctx, o.place.partition, record.Prefix, cursor, count)
 		},
 		Load: func(ctx context.Context, keys []string) ([][]byte, error) {
-			return o.config.Store.Load(ctx, o.place.partition, o.stored, keys)
+			return o.config.Store.Load(ctx, o.place.partition, o.ahead.Stored, keys)
 		},
 		Commit: func(ctx context.Context, c state.Commit) error { return o.commit(ctx, o.w, c) },
 	}
@@ -56,11 +56,17 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 		if !o.snapshotDue(o.config.Clock()) {
 			return nil
 		}
+		if err := o.ahead.Flush(ctx); err != nil {
+			return err
+		}
 		o.snap = image.NewReading(rand.Text(), o.rules != nil)
 		return o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Begin_{Begin: &statev1.SnapshotRecord_Begin{Watermark: o.w.Encode()}}})
 	}
 	if o.snap.Read {
 		return o.endSnapshot(ctx)
+	}
+	if err := o.ahead.Flush(ctx); err != nil { // what is read must be of the offset
+		return err
 	}
 	entries, err := o.snap.Step(ctx, o.image(), o.w.Offset, o.w.Epoch)
 	if err != nil {

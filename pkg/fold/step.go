@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold/internal/applied"
+	"github.com/tollgate/tollgate/pkg/fold/internal/poison"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -71,7 +72,7 @@ type Applied = applied.Event
 
 // showApplied hands on the events of a batch that came under a traceparent.
 func (o *Owner[B, C]) showApplied(run []entry[B], begun time.Time) {
-	a := Applied{Topic: o.place.topic, Partition: o.place.partition.Number, Begun: begun, Committed: o.config.Clock()}
+	a := Applied{Topic: o.place.topic, Partition: o.place.partition.Number, Begun: begun, Published: o.config.Clock()}
 	for i := range run {
 		if en := &run[i]; en.event != nil && en.event.Trace != "" && !en.pass {
 			a.Event, a.Offset, a.Forwarded, a.Outcomes = en.event, en.record.Offset, en.inner != nil, en.outcomes
@@ -85,7 +86,7 @@ func (o *Owner[B, C]) showApplied(run []entry[B], begun time.Time) {
 // the side record, nil where there is none.
 func (o *Owner[B, C]) WorkDue(subject string, stored, side []byte) (body B, exists, known bool, err error) {
 	b := o.newBatch(newMemory[B](o.memory.timers))
-	b.earlier = &earlierTries{}
+	b.earlier = &poison.Tries{}
 	b.memory.beside[record.SideKey(subject)] = side // segments of ids change no body
 	s, err := b.open(&held[B]{key: subject, raw: stored})
 	if err != nil {

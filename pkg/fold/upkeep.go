@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/control"
+	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 
 	"go.uber.org/zap"
 
@@ -17,20 +18,13 @@ import (
 // upkeep is what an owner does between batches, busy or not, beside snapshots.
 func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 	o.announce(ctx)
-	if elapsed(o.config.Clock(), o.committedAt, o.config.PublishedOffsetEvery) {
+	if limits.Elapsed(o.config.Clock(), o.committedAt, o.config.PublishedOffsetEvery) {
 		if err := o.movePublishedOffset(ctx, false); err != nil {
 			return err
 		}
 	}
 	o.alarm()
 	return nil
-}
-
-// elapsed reports whether an interval is over: by the monotonic clock, where both times have it, and, where one was kept
-// without it, also when the wall clock was set back meanwhile, since nothing is known then.
-func elapsed(now, since time.Time, interval time.Duration) bool {
-	d := now.Sub(since)
-	return d >= interval || d < 0
 }
 
 // alarm reports in time that retention is about to remove what a rebuild needs.
@@ -83,8 +77,8 @@ func (o *Owner[B, C]) idle(ctx context.Context) error {
 	if err := o.movePublishedOffset(ctx, false); err != nil {
 		return err
 	}
-	if elapsed(now, o.storedAt, idleCommit) || o.w.Offset > o.stored.Offset {
-		return o.commitAs(ctx, func(*state.Watermark) {})
+	if limits.Elapsed(now, o.ahead.StoredAt, limits.IdleCommit) || o.w.Offset > o.ahead.Stored.Offset {
+		return o.ahead.Add(ctx, o.w, state.Commit{})
 	}
 	return nil
 }
@@ -96,7 +90,7 @@ const tickEvery = time.Second
 // tick appends the time to the log when a timer is due by the owner's clock. Log time reaches it through the log, for
 // every owner at the same place.
 func (o *Owner[B, C]) tick(ctx context.Context, now time.Time) error {
-	if o.w.DueMinute == 0 || o.due.InList() || !elapsed(now, o.tickedAt, tickEvery) {
+	if o.w.DueMinute == 0 || o.due.InList() || !limits.Elapsed(now, o.tickedAt, tickEvery) {
 		return nil
 	}
 	due, err := o.due.DueAt(ctx, &o.w, now.UnixMilli())
@@ -115,13 +109,13 @@ func (o *Owner[B, C]) untilTick() time.Duration {
 	now := o.config.Clock()
 	at, ok := o.due.FirstByClock(now.UnixMilli())
 	if !ok {
-		return idleCommit
+		return limits.IdleCommit
 	}
 	first := time.UnixMilli(at)
 	if again := o.tickedAt.Add(tickEvery); again.After(first) {
 		first = again
 	}
-	return min(max(first.Sub(now), time.Millisecond), idleCommit)
+	return min(max(first.Sub(now), time.Millisecond), limits.IdleCommit)
 }
 
 // publishedOffsetTimeout bounds a commit of the group's offset: a coordinator that does not answer makes the published offset lag, which
@@ -134,7 +128,7 @@ func (o *Owner[B, C]) movePublishedOffset(ctx context.Context, last bool) error 
 	if !o.due.Outstanding(&o.w) {
 		o.settled = o.w.Offset
 	}
-	offset := min(o.settled, o.stored.Offset)
+	offset := min(o.settled, o.ahead.Stored.Offset)
 	if o.w.Status != state.Ready || offset <= o.committed {
 		return nil
 	}

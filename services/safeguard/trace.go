@@ -23,7 +23,7 @@ func counted(t *trace.Tracer) func(fold.Applied) {
 			parent, id = parent.Of(id), parent.Forwarded(e.Source, e.ID)
 		}
 		t.Record(trace.Span{
-			Name: trace.NameSafeguard, Kind: trace.Consumer, Parent: parent, ID: id, Start: a.Begun, End: a.Committed,
+			Name: trace.NameSafeguard, Kind: trace.Consumer, Parent: parent, ID: id, Start: a.Begun, End: a.Published,
 			Attributes: append(trace.OfEvent(e.Tenant, e.Type, e.Source, e.ID), attribute.String(trace.Topic, a.Topic),
 				attribute.Int(trace.Partition, int(a.Partition)), attribute.Int64(trace.Offset, a.Offset), attribute.Int(trace.Outcomes, a.Outcomes)),
 		})

@@ -21,7 +21,7 @@ func evaluated(t *trace.Tracer) func(fold.Applied) {
 		}
 		e := a.Event
 		t.Record(trace.Span{
-			Name: trace.NameTrigger, Kind: trace.Consumer, Parent: after(parent, e), ID: parent.Trigger(e.Source, e.ID), Start: a.Begun, End: a.Committed,
+			Name: trace.NameTrigger, Kind: trace.Consumer, Parent: after(parent, e), ID: parent.Trigger(e.Source, e.ID), Start: a.Begun, End: a.Published,
 			Attributes: append(trace.OfEvent(e.Tenant, e.Type, e.Source, e.ID), attribute.String(trace.Topic, a.Topic),
 				attribute.Int(trace.Partition, int(a.Partition)), attribute.Int64(trace.Offset, a.Offset), attribute.Int(trace.Outcomes, a.Outcomes)),
 		})

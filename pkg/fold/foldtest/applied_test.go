@@ -10,13 +10,13 @@ import (
 
 const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
-// What came under a traceparent is shown once it is committed, with what followed from it; while the state is rebuilt nothing is.
+// What came under a traceparent is shown once it is published, with what followed from it; while the state is rebuilt nothing is.
 func TestApplied_ShowsWhatCameUnderATraceparent(t *testing.T) {
 	d := partition(t)
 	var shown []string
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.Applied = func(a fold.Applied) {
-			if a.Topic == "" || a.Committed.Before(a.Begun) || a.Forwarded {
+			if a.Topic == "" || a.Published.Before(a.Begun) || a.Forwarded {
 				t.Errorf("shown: %+v", a)
 			}
 			shown = append(shown, fmt.Sprintf("%s under %.2s: %d", a.Event.ID, a.Event.Trace, a.Outcomes))

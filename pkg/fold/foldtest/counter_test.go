@@ -209,7 +209,8 @@ func (c *counter) Fire(s *fold.Subject[count], name string, due time.Time) {
 func (c *counter) publish(s *fold.Subject[count], kind string) {
 	sequence, previous := s.NextSequence()
 	e := &event.Event{
-		ID: event.Derive(s.Identity, kind).String(), Source: "tollgate/simulation", Type: kind, Tenant: "acme", Subject: s.Key[len("acme/"):],
+		// Of a reminder that fires at once there may be several at one time.
+		ID: event.Derive(s.Identity, kind, s.Creator().String(), strconv.FormatInt(s.Body.events, 10)).String(), Source: "tollgate/simulation", Type: kind, Tenant: "acme", Subject: s.Key[len("acme/"):],
 		Time: s.Time, ReceivedAt: s.Time,
 		Data: &eventv1.Safeguard{
 			Sequence: sequence, PreviousSequence: previous, Spent: &money.Money{Units: s.Body.spent}, Limit: &money.Money{Units: c.limit},

@@ -116,6 +116,7 @@ func (p *faulty[B, C]) Worked(int64)  {}
 
 func (p *faulty[B, C]) Produce(_ context.Context, records ...stream.Record) error {
 	return p.runningOwner.call("publish", func() error {
+		p.history.ranAhead(p.runningOwner)
 		out := make([]stream.Record, len(records))
 		for i, r := range records {
 			r.Headers = append(r.Headers[:len(r.Headers):len(r.Headers)], stream.Header{Key: topicHeader, Value: []byte(r.Topic)})
@@ -199,11 +200,8 @@ func (s faultyStore[B, C]) Peek(ctx context.Context, p state.Partition, keys []s
 }
 
 func (s faultyStore[B, C]) Commit(ctx context.Context, p state.Partition, from, to state.Watermark, c state.Commit) error {
-	err := s.runningOwner.call("commit", func() error { return s.history.backend.Store().Commit(ctx, p, from, to, c) })
-	if err == nil {
-		s.runningOwner.commits = append(s.runningOwner.commits, [2]int64{from.Offset, to.Offset})
-	}
-	return err
+	s.runningOwner.span = [2]int64{from.Offset, to.Offset}
+	return s.history.backend.Store().Commit(ctx, p, from, to, c)
 }
 
 func (s faultyStore[B, C]) Scan(ctx context.Context, p state.Partition, prefix, cursor string, _ int) (keys []string, next string, err error) {

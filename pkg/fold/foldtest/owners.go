@@ -26,8 +26,10 @@ type runningOwner struct {
 	owner   caller
 	next    *try // about to be appended
 	pending *try // waits to be written to the log
-	// commits are those that were answered: offsets before and after.
+	// commits are those that were answered: offsets before and after; span is of the one that reached the store last.
 	commits [][2]int64
+	span    [2]int64
+	ahead   int // batches published since the last answered commit
 }
 
 // caller is an owner, for calls.
@@ -87,7 +89,7 @@ func (w *history[B, C]) start() {
 	p := &faulty[B, C]{history: w, runningOwner: a}
 	o := fold.NewOwner(fold.OwnerConfig[B, C]{
 		Service: "simulation", Partition: w.backend.Partition(), Address: fmt.Sprintf("owner-%d:1", w.generation), Topic: "log", Rejected: "rejected",
-		Fold: w.simulation.NewFold(), Options: w.simulation.Options, Log: faultyLog[B, C]{p}, Appender: p, Store: faultyStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: faultySnapshots[B, C]{p, w.backend.Snapshots()},
+		Fold: w.simulation.NewFold(), Options: w.simulation.Options, Log: faultyLog[B, C]{p}, Appender: p, Store: faultyStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: faultySnapshots[B, C]{p, w.backend.Snapshots()}, Begin: p.begin,
 		Clock: func() time.Time { return w.now }, Logger: zap.NewNop(),
 		Metrics: fold.NewMetrics("simulation", "simulation", prometheus.NewRegistry()),
 		Cache:   1 + w.random.IntN(8), Batch: 1 + w.random.IntN(12), DueStep: 1 + w.random.IntN(3), PublishedOffsetEvery: time.Duration(w.random.IntN(3)) * time.Second,

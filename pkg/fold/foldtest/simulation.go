@@ -121,6 +121,7 @@ type history[B, C any] struct {
 
 	current *runningOwner
 	zombies []*runningOwner
+	flights []*flight[B, C]
 	idle    int  // fetches in a row that found nothing
 	quiet   bool // owners append nothing: the log is as it is
 	peers   peers
@@ -152,6 +153,7 @@ func (w *history[B, C]) step() {
 	if w.current.ended {
 		w.start()
 	}
+	w.reachOne()
 	if w.simulation.Calls != nil && w.peers == nil && w.callStep() {
 		return
 	}

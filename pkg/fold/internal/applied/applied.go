@@ -7,7 +7,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 )
 
-// Event is one that was applied, with when its batch was begun and committed.
+// Event is one that was applied, with when its batch was begun and its outcomes were published.
 type Event struct {
 	// Event as the log has it; of one that was forwarded, as it was sent.
 	Event *event.Event
@@ -19,5 +19,5 @@ type Event struct {
 	Forwarded bool
 	// Outcomes is how many records followed from it, those of timers that were due before it included.
 	Outcomes         int
-	Begun, Committed time.Time
+	Begun, Published time.Time
 }

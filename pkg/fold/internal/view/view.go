@@ -147,12 +147,6 @@ func (v *View) Commit(w state.Watermark, c state.Commit) {
 	}
 }
 
-// Called is the number of the newest call that was worked.
-func (v *View) Called() uint64 {
-	w, _ := v.Owned()
-	return w.Called
-}
-
 // Owned returns the watermark, while the partition is ours.
 func (v *View) Owned() (state.Watermark, bool) {
 	v.mu.Lock()

@@ -1,10 +1,8 @@
-package fold
+package limits
 
 import (
 	"testing"
 	"time"
-
-	"github.com/tollgate/tollgate/pkg/state"
 )
 
 // What was passed over without a commit, and a watermark's renewal, once waited until a clock set back had caught up.
@@ -20,30 +18,13 @@ func TestElapsed_OverWhereTheClockWasSetBack(t *testing.T) {
 		"the clock was set forward": {noon.Add(time.Hour), noon, true},
 		"never begun":               {noon, time.Time{}, true},
 	} {
-		if got := elapsed(tc.now, tc.since, 100*time.Millisecond); got != tc.want {
+		if got := Elapsed(tc.now, tc.since, 100*time.Millisecond); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 	// With their monotonic parts the two differ by what has passed, whatever the wall clock shows.
 	began := time.Now()
-	if elapsed(began.Add(50*time.Millisecond), began, 100*time.Millisecond) {
+	if Elapsed(began.Add(50*time.Millisecond), began, 100*time.Millisecond) {
 		t.Error("over too soon")
-	}
-}
-
-func TestReadStored_UnchangedWatermarkIsStale(t *testing.T) {
-	e := &Engine[int, int]{partitions: 1, peeked: map[int32]peek{}}
-	w := state.Watermark{Token: state.NewToken(), Serial: 7}
-	if got := e.unchanged("k", w); got != 0 {
-		t.Errorf("unchanged for %s when read first", got)
-	}
-	before := e.peeked[0]
-	e.peeked[0] = peek{token: before.token, serial: before.serial, since: before.since.Add(-time.Minute)}
-	if got := e.unchanged("k", w); got < time.Minute {
-		t.Errorf("unchanged for %s after a minute", got)
-	}
-	w.Serial++
-	if got := e.unchanged("k", w); got != 0 {
-		t.Errorf("unchanged for %s after a commit", got)
 	}
 }
