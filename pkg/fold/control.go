@@ -14,7 +14,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
-	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 
@@ -23,17 +22,6 @@ import (
 
 // NewGap is the record by which a person accepts the loss of part of a log.
 func NewGap(gap *controlv1.Gap, at time.Time) *event.Event { return control.NewGap(gap, at) }
-
-// timerIdentity is over subject, name and due time. A record that came from another key may bring a timer that is
-// overdue here, and whoever had the key before may have had one of that name and time: what brought it distinguishes
-// them.
-func timerIdentity(key string, h *record.Header, name string, due int64) Identity {
-	id := event.TimerIdentity("", key, name, time.UnixMilli(due))
-	if h.Moved {
-		id = event.Derive(id, string(h.Creator[:]))
-	}
-	return id
-}
 
 // control works a record that stands alone. Of one that changes the configuration: first what is due by its time under
 // the old one, then the new.

@@ -43,7 +43,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 			if err != nil {
 				return err
 			}
-			identity := timerIdentity(s.Key, &s.header, name, t.Due)
+			identity := s.header.TimerIdentity(s.Key, name, t.Due)
 			b.moment(s, t.Due, identity, &stream.Record{Offset: -1, Key: subjectKey(s.Key)})
 			b.now = poison.Place{Offset: -1, Subject: s.Key, Timer: name, Due: t.Due}
 			b.counts.Timers++

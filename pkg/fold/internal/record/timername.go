@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/wire"
 )
 
@@ -69,4 +71,15 @@ func readTimerName(r *wire.Reader) []byte {
 		return r.Bytes(1)
 	}
 	return r.Bytes(r.Uvarint())
+}
+
+// TimerIdentity is over subject, name and due time. A record that came from another key may bring a timer that is
+// overdue here, and whoever had the key before may have had one of that name and time: what brought it distinguishes
+// them.
+func (h *Header) TimerIdentity(key, name string, due int64) event.Identity {
+	id := event.TimerIdentity("", key, name, time.UnixMilli(due))
+	if h.Moved {
+		id = event.Derive(id, string(h.Creator[:]))
+	}
+	return id
 }
