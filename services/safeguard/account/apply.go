@@ -7,9 +7,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/spend"
 )
 
-// apply does what a turn has decided; topic is that of outcomes. It is the only function that changes a record, publishes,
+// apply does what a turn has decided. It is the only function that changes a record, publishes,
 // or sets timers.
-func apply(s *fold.Subject[Subscriber], t *turn, topic string) {
+func (r *Rules) apply(s *fold.Subject[Subscriber], t *turn) {
 	d := &t.decision
 	if d.refused() {
 		s.Reject(d.refusal.reason, d.refusal.detail)
@@ -31,10 +31,10 @@ func apply(s *fold.Subject[Subscriber], t *turn, topic string) {
 		}
 	}
 	for _, w := range d.rejected {
-		r, err := w.event().Record(s.Topic)
+		held, err := w.event().Record(s.Topic)
 		must("encode an event that was held", err)
-		r.Value, r.Partition, r.Offset, r.Time = []byte(w.value), s.Partition, w.offset, w.at
-		s.RejectWaiting(r, w.identity, w.refusal.reason, w.refusal.detail)
+		held.Value, held.Partition, held.Offset, held.Time = []byte(w.value), s.Partition, w.offset, w.at
+		s.RejectWaiting(held, w.identity, w.refusal.reason, w.refusal.detail)
 	}
 	switch {
 	case d.drop:
@@ -48,11 +48,11 @@ func apply(s *fold.Subject[Subscriber], t *turn, topic string) {
 	d.sub.Revision = s.Revision
 	if d.move == nil {
 		s.Save(d.sub)
-		emit(s, t, topic)
+		r.emit(s, t)
 	} else { // outcomes are the moving subscriber's, so it is saved for as long as they and the transfer are made
 		d.move.Revision = s.Revision
 		s.Save(*d.move)
-		emit(s, t, topic)
+		r.emit(s, t)
 		must("transfer a subscriber", s.Transfer(s.Topic, t.event, d.sub.transferOut.to))
 		s.Save(d.sub)
 	}
@@ -81,7 +81,7 @@ func must(what string, err error) {
 }
 
 // emit publishes outcomes, in their order.
-func emit(s *fold.Subject[Subscriber], t *turn, topic string) {
+func (r *Rules) emit(s *fold.Subject[Subscriber], t *turn) {
 	if len(t.outcomes) == 0 {
 		return
 	}
@@ -91,11 +91,13 @@ func emit(s *fold.Subject[Subscriber], t *turn, topic string) {
 	numbered(t.outcomes)
 	for i := range t.outcomes {
 		sequence, previous := s.NextSequence()
-		e := t.outcomes[i].event(t, sequence, previous)
-		r, err := e.Record(topic)
+		e := t.outcomes[i].event(&r.encoding, t, sequence, previous)
+		record, err := e.Record(r.safeguards)
 		must("encode an outcome", err)
-		s.Emit(r)
+		s.Emit(record)
 	}
+	clear(t.outcomes)
+	r.encoding.outcomes = t.outcomes[:0]
 }
 
 // setTimers sets those that follow from a record. While it is on its way to another number those of its options are not

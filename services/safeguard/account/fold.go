@@ -17,6 +17,7 @@ type Rules struct {
 	// safeguards is the topic of outcomes, with prefix.
 	safeguards string
 	catalog    *Catalog
+	encoding   encoding
 }
 
 // NewRules decides under no catalog yet; topic is that of outcomes, with prefix.
@@ -92,7 +93,7 @@ func (r *Rules) Apply(s *fold.Subject[Subscriber], e *event.Event) {
 		return
 	}
 	t.decide()
-	apply(s, &t, r.safeguards)
+	r.apply(s, &t)
 }
 
 // turn is that of an event or command.
@@ -100,7 +101,7 @@ func (r *Rules) turn(s *fold.Subject[Subscriber], e *event.Event) turn {
 	return turn{
 		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, arrived: s.Time, forwarded: s.Forwarded,
 		tenant: e.Tenant, msisdn: e.Subject, catalog: r.catalog, past: subject{s}, exists: s.Exists,
-		decision: decision{sub: s.Body},
+		decision: decision{sub: s.Body, outcomes: r.encoding.outcomes},
 	}
 }
 
@@ -110,10 +111,10 @@ func (r *Rules) Fire(s *fold.Subject[Subscriber], name string, due time.Time) {
 	t := turn{
 		cause: cause{timer: name, identity: s.Identity}, at: due,
 		tenant: tenant, msisdn: s.Key[len(tenant)+1:], catalog: r.catalog, past: subject{s}, exists: s.Exists,
-		decision: decision{sub: s.Body},
+		decision: decision{sub: s.Body, outcomes: r.encoding.outcomes},
 	}
 	t.fire(name)
-	apply(s, &t, r.safeguards)
+	r.apply(s, &t)
 }
 
 // command decides what a command is answered with: the subscriber as the command leaves it. One that is repeated is
@@ -133,7 +134,7 @@ func (r *Rules) command(s *fold.Subject[Subscriber], t *turn) (proto.Message, er
 	if refusal != "" {
 		return nil, &RefusedCharge{v.charged(refusal)}
 	}
-	apply(s, t, r.safeguards)
+	r.apply(s, t)
 	v.Subscriber, v.Sequence = s.Body, s.LastSequence()
 	return v.answer(t.event), nil
 }

@@ -1,12 +1,7 @@
 package account
 
 import (
-	"math"
 	"strconv"
-	"time"
-
-	"google.golang.org/genproto/googleapis/type/money"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
@@ -65,100 +60,17 @@ func numbered(outcomes []outcome) {
 	}
 }
 
-// event is the outcome as it is published. Its bytes follow from the arguments.
-func (o *outcome) event(t *turn, sequence, previous int64) event.Event {
+// event is the outcome as it is published, good until the next. Its bytes follow from the turn and the numbers.
+func (o *outcome) event(w *encoding, t *turn, sequence, previous int64) event.Event {
 	e := event.Event{
 		ID: event.Derive(o.identity, o.option.String(), o.kind, o.part).String(), Source: source, Type: TypePrefix + o.kind,
 		Tenant: t.tenant, Subject: t.msisdn, Time: t.at, ReceivedAt: t.at,
-		Data: o.data(t, sequence, previous),
+		Data: w.data(o, t, sequence, previous),
 	}
 	if o.cause.event != nil {
 		e.Correlation, e.Trace = o.cause.event.Correlation, o.cause.event.Trace
 	}
 	return e
-}
-
-func (o *outcome) data(t *turn, sequence, previous int64) *eventv1.Safeguard {
-	d := &o.as
-	m := &eventv1.Safeguard{
-		Option: OptionOnWire(o.option), State: StateOnWire(d.State), Spent: o.money(d.Count.Spent), Blocked: d.Blocked,
-		PeriodStart: timestamppb.New(d.Period.Start), PeriodEnd: timestamppb.New(d.Period.End), RenewalDay: int32(d.RenewalDay),
-		Cause: CauseOf(o.cause.event, o.timer, t.at), Reason: o.reason, Sequence: sequence, PreviousSequence: previous,
-		ClassOfService: o.class, Imsi: o.imsi, Language: o.language, Contact: t.contact.Contact,
-		AlertThresholds: thresholdsOnWire(o.thresholds, d),
-	}
-	if d.Limited {
-		m.Limit = o.money(d.Limit)
-	}
-	if d.HasNext {
-		m.NextLimit = o.money(d.Next)
-	}
-	if d.PerPayment != spend.Max {
-		m.PerPaymentLimit = o.money(d.PerPayment)
-	}
-	if o.cause.event != nil {
-		if !o.cause.event.ReceivedAt.IsZero() {
-			m.CauseReceivedAt = timestamppb.New(o.cause.event.ReceivedAt)
-		}
-		if event.IsCommand(o.cause.event.Type) {
-			m.TransactionReference = o.cause.event.ID
-		}
-	}
-	switch o.kind {
-	case KindAlert:
-		m.Threshold = thresholdOnWire(o.crossing.Threshold, o.crossing.At, d.Currency)
-		m.Threshold.SecondNotice = o.part == secondNotice
-		if at, ok := spend.Forecast(t.at, d.Period.Start, d.Count.Spent, d.Limit); ok && d.Limited {
-			m.Forecast = timestamppb.New(at)
-		}
-	case KindOvershoot:
-		m.Overshoot = o.money(o.amount)
-	case KindLate:
-		m.Late = o.money(o.amount)
-		m.PeriodStart, m.PeriodEnd = timestamppb.New(o.period.Start), timestamppb.New(o.period.End)
-	}
-	return m
-}
-
-func (o *outcome) money(a spend.Amount) *money.Money { return MoneyOf(a, o.as.Currency) }
-
-// thresholdsOnWire are thresholds with the amounts that they stand for under an option's limit; one that no spend can
-// reach, or a percent of no limit, has none.
-func thresholdsOnWire(all []spend.Threshold, d *Option) []*eventv1.Threshold {
-	out := make([]*eventv1.Threshold, len(all))
-	for i, t := range all {
-		at, err := t.At(d.Limit)
-		if out[i] = thresholdOnWire(t, at, d.Currency); err != nil || t.Percent != 0 && !d.Limited {
-			out[i].Amount = nil
-		}
-	}
-	return out
-}
-
-func thresholdOnWire(t spend.Threshold, at spend.Amount, currency string) *eventv1.Threshold {
-	return &eventv1.Threshold{Percent: int32(min(t.Percent, math.MaxInt32)), Amount: MoneyOf(at, currency)}
-}
-
-// MoneyOf is an amount on the wire.
-func MoneyOf(a spend.Amount, currency string) *money.Money {
-	units, nanos := a.Units()
-	return &money.Money{CurrencyCode: currency, Units: units, Nanos: nanos}
-}
-
-// MoneyWhere is nil where there is no amount.
-func MoneyWhere(there bool, a spend.Amount, currency string) *money.Money {
-	if !there {
-		return nil
-	}
-	return MoneyOf(a, currency)
-}
-
-// CauseOf names an event, or the timer and when it was due.
-func CauseOf(e *event.Event, timer string, due time.Time) *eventv1.Cause {
-	if e != nil {
-		return &eventv1.Cause{Cause: &eventv1.Cause_Event{Event: &eventv1.EventReference{Source: e.Source, Id: e.ID, Type: e.Type}}}
-	}
-	return &eventv1.Cause{Cause: &eventv1.Cause_Timer{Timer: &eventv1.TimerReference{Name: timer, Due: timestamppb.New(due)}}}
 }
 
 // OptionOnWire is unspecified for AnyOption.
