@@ -25,7 +25,7 @@ func newFaults(ctx context.Context, b *bed, c *catalog, seed uint64) (*faults, e
 	}
 	f := &faults{bed: b, catalog: c, kills: kills.New(seed), setBacks: back}
 	f.kills.Back = b.listens
-	back.Change, back.Following, back.Watchers = c.change, b.readyBy, len(b.replicas)
+	back.Change, back.Following, back.Watchers = c.change, b.readyBy, len(b.replicas)+1 // and ingest
 	back.Accepted = f.accepted
 	return f, nil
 }
