@@ -84,10 +84,7 @@ func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, published int64) 
 // beginning is the watermark of a partition whose records begin empty.
 func (o *Owner[B, C]) beginning(offset, published int64) state.Watermark {
 	w := state.Watermark{Token: o.w.Token, Address: o.w.Address, Serial: o.w.Serial, Epoch: o.w.Epoch, Level: Level, Offset: offset, PublishedOffset: published, Status: state.Ready}
-	// Partitions begun together do not all write their snapshots together.
-	every := o.config.SnapshotEvery.Milliseconds()
-	w.SnapshotAt = o.config.Clock().UnixMilli() - every*int64(o.place.partition.Number)/int64(max(o.place.partition.Count, 1))
-	w.SnapshotOffset = offset
+	w.SnapshotAt, w.SnapshotOffset = o.config.Clock().UnixMilli(), offset
 	if offset < published {
 		w.Status = state.Rebuilding
 	}
@@ -102,7 +99,7 @@ func (o *Owner[B, C]) clear(ctx context.Context) error {
 		}
 	}
 	for cursor := ""; ; {
-		keys, next, err := o.config.Store.Scan(ctx, o.place.partition, "", cursor, image.ScanStep)
+		keys, next, err := o.config.Store.Walk(ctx, o.place.partition, "", cursor, image.ScanStep)
 		if err != nil {
 			return fmt.Errorf("find keys to clear: %w", err)
 		}

@@ -37,10 +37,13 @@ const writeTimeout = 5 * time.Second
 // image is the partition as snapshots read and restore it.
 func (o *Owner[B, C]) image() image.Partition {
 	return image.Partition{
-		Scan: func(ctx context.Context, cursor string, count int) ([]string, string, error) {
-			return o.config.Store.Scan(ctx, o.place.partition, record.Prefix, cursor, count)
+		Walk: func(ctx context.Context, cursor string, count int) ([]string, string, error) {
+			return o.config.Store.Walk(ctx, o.place.partition, record.Prefix, cursor, count)
 		},
 		Load: func(ctx context.Context, keys []string) ([][]byte, error) {
+			if err := o.ahead.Flush(ctx); err != nil { // what is read must be of the offset
+				return nil, err
+			}
 			return o.config.Store.Load(ctx, o.place.partition, o.ahead.Stored, keys)
 		},
 		Commit: func(ctx context.Context, c state.Commit) error { return o.commit(ctx, o.w, c) },
@@ -65,10 +68,11 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 	if o.snap.Read {
 		return o.endSnapshot(ctx)
 	}
-	if err := o.ahead.Flush(ctx); err != nil { // what is read must be of the offset
-		return err
-	}
 	entries, err := o.snap.Step(ctx, o.image(), o.w.Offset, o.w.Epoch)
+	if errors.Is(err, state.ErrWalk) {
+		o.abandon(err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -84,19 +88,20 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 }
 
 // snapshotDue reports whether it is time: when enough is new, and once in a while when nothing is, before retention takes
-// the last one.
+// the last one. It is time at the same moments of the clock for all partitions: what walks their records together costs the
+// store as much as one.
 func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
-	age := now.Sub(time.UnixMilli(o.w.SnapshotAt))
-	if age < -o.config.SnapshotEvery { // by a clock that was far ahead
-		age = o.config.SnapshotRetention
+	last, every := time.UnixMilli(o.w.SnapshotAt), o.config.SnapshotEvery
+	if last.Sub(now) > every { // by a clock that was far ahead
+		last = now.Add(-max(every, o.config.SnapshotRetention))
 	}
 	switch fresh := o.w.Offset - o.w.SnapshotOffset; {
-	case o.config.SnapshotEvery == 0 || now.Before(o.snapshotAt):
+	case every == 0 || now.Before(o.snapshotAt):
 		return false
 	case fresh > 0:
-		return age >= o.config.SnapshotEvery || fresh >= o.config.SnapshotEvents
+		return last.Before(now.Truncate(every)) || fresh >= o.config.SnapshotEvents
 	default:
-		return o.config.SnapshotRetention > 0 && age >= o.config.SnapshotRetention/4
+		return o.config.SnapshotRetention > 0 && now.Sub(last) >= o.config.SnapshotRetention/4
 	}
 }
 
@@ -128,11 +133,15 @@ func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotReco
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	if err := o.config.Snapshots.Write(ctx, r); err != nil {
-		o.snap, o.snapshotAt = nil, o.config.Clock().Add(time.Minute)
-		o.config.Metrics.SnapshotErrors.Inc()
-		o.config.Logger.Warn("snapshot abandoned", zap.Error(err))
+		o.abandon(err)
 	}
 	return nil
+}
+
+func (o *Owner[B, C]) abandon(why error) {
+	o.snap, o.snapshotAt = nil, o.config.Clock().Add(time.Minute)
+	o.config.Metrics.SnapshotErrors.Inc()
+	o.config.Logger.Warn("snapshot abandoned", zap.Error(why))
 }
 
 // restore reads the newest snapshot from which the log still goes on.

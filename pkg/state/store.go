@@ -59,7 +59,14 @@ type Store interface {
 	// Scan walks the partition's keys that begin with prefix, without the watermark, some at a time, in no order; cursor
 	// and next are "" at both ends. A key that stands throughout is returned at least once.
 	Scan(ctx context.Context, p Partition, prefix, cursor string, count int) (keys []string, next string, err error)
+	// Walk is Scan for who walks many partitions of a domain at the same time: a store that looks at more than the
+	// partition's keys does so once for all of them. A step may find nothing. A partition has one walk at a time, and its
+	// cursor is good for one use, within a minute; after ErrWalk it is not, and the walk begins again.
+	Walk(ctx context.Context, p Partition, prefix, cursor string, count int) (keys []string, next string, err error)
 }
+
+// ErrWalk means that a walk was left alone for too long, or that another one of its partition was begun.
+var ErrWalk = errors.New("the walk was given up")
 
 // Check refuses a commit that no store could make in one step.
 func (c Commit) Check() error {

@@ -175,3 +175,7 @@ func (s *replicaStore) Commit(ctx context.Context, p state.Partition, from, to s
 func (s *replicaStore) Scan(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
 	return s.r.sim.store.Scan(ctx, p, prefix, cursor, count)
 }
+
+func (s *replicaStore) Walk(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
+	return s.r.sim.store.Walk(ctx, p, prefix, cursor, count)
+}

@@ -204,9 +204,13 @@ func (s faultyStore[B, C]) Commit(ctx context.Context, p state.Partition, from, 
 	return s.history.backend.Store().Commit(ctx, p, from, to, c)
 }
 
-func (s faultyStore[B, C]) Scan(ctx context.Context, p state.Partition, prefix, cursor string, _ int) (keys []string, next string, err error) {
+func (s faultyStore[B, C]) Scan(ctx context.Context, p state.Partition, prefix, cursor string, count int) (keys []string, next string, err error) {
+	return s.history.backend.Store().Scan(ctx, p, prefix, cursor, count)
+}
+
+func (s faultyStore[B, C]) Walk(ctx context.Context, p state.Partition, prefix, cursor string, _ int) (keys []string, next string, err error) {
 	err = s.runningOwner.call("scan", func() error {
-		keys, next, err = s.history.backend.Store().Scan(ctx, p, prefix, cursor, s.history.backend.ScanStep()*(1+s.history.random.IntN(3)))
+		keys, next, err = s.history.backend.Store().Walk(ctx, p, prefix, cursor, s.history.backend.ScanStep()*(1+s.history.random.IntN(3)))
 		return err
 	})
 	return keys, next, err

@@ -66,7 +66,7 @@ func TestSnapshot_EmptiedStoreLeavesNoEmptySnapshot(t *testing.T) {
 	d.Work()
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.SnapshotEvents = 1
-		c.Store = &emptiedByScan{Store: c.Store, empty: func() { d.Restore(nil) }}
+		c.Store = &emptiedByWalk{Store: c.Store, empty: func() { d.Restore(nil) }}
 	}
 	if err := d.Run(); !errors.Is(err, state.ErrFenced) {
 		t.Fatalf("run: %v", err)
@@ -89,7 +89,7 @@ func TestSnapshot_HoldsNoTimerThatLogTimeHasReached(t *testing.T) {
 	began := int64(0)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.Batch, c.SnapshotEvents = 1, d.Watermark().Offset
-		c.Store = &scanInSteps{Store: c.Store, steps: 2}
+		c.Store = &walkInSteps{Store: c.Store, steps: 2}
 	}
 	d.Work()
 	for range 2 { // for the end mark
@@ -117,13 +117,13 @@ func TestSnapshot_HoldsNoTimerThatLogTimeHasReached(t *testing.T) {
 	}
 }
 
-// scanInSteps finds nothing in the first steps of a scan for records.
-type scanInSteps struct {
+// walkInSteps finds nothing in the first steps of a walk.
+type walkInSteps struct {
 	state.Store
 	steps int
 }
 
-func (s *scanInSteps) Scan(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
+func (s *walkInSteps) Walk(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
 	if prefix != "" && s.steps > 0 {
 		s.steps--
 		return nil, "0", nil
@@ -131,20 +131,20 @@ func (s *scanInSteps) Scan(ctx context.Context, p state.Partition, prefix, curso
 	if cursor == "0" {
 		cursor = ""
 	}
-	return s.Store.Scan(ctx, p, prefix, cursor, count)
+	return s.Store.Walk(ctx, p, prefix, cursor, count)
 }
 
-// emptiedByScan loses everything before it is looked through for records.
-type emptiedByScan struct {
+// emptiedByWalk loses everything before it is looked through for records.
+type emptiedByWalk struct {
 	state.Store
 	empty func()
 }
 
-func (s *emptiedByScan) Scan(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
+func (s *emptiedByWalk) Walk(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
 	if prefix != "" {
 		s.empty()
 	}
-	return s.Store.Scan(ctx, p, prefix, cursor, count)
+	return s.Store.Walk(ctx, p, prefix, cursor, count)
 }
 
 // slowPublishedOffset is a group whose offset can't be moved for a while.

@@ -326,6 +326,10 @@ func (s *replayStore) Scan(_ context.Context, _ state.Partition, prefix, _ strin
 	return keys, "", nil
 }
 
+func (s *replayStore) Walk(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
+	return s.Scan(ctx, p, prefix, cursor, count)
+}
+
 // OfEngine folds a partition of an engine's topic again, owned by its process or not. Of the configuration the caller
 // gives what it wants to know.
 func OfEngine[B, C any](ctx context.Context, e *fold.Engine[B, C], partition int32, c Config[B, C]) (*Result[B, C], error) {

@@ -122,6 +122,11 @@ func (s *Store) Scan(_ context.Context, p state.Partition, prefix, cursor string
 	return keys, "", nil
 }
 
+// Walk implements state.Store.
+func (s *Store) Walk(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
+	return s.Scan(ctx, p, prefix, cursor, count)
+}
+
 // Dump is a copy of everything, as a file on disk would be.
 type Dump map[state.Partition]partition
 

@@ -17,6 +17,7 @@ type Store struct {
 	redis  *redis.Client
 	group  *group
 	prefix string
+	walks  walks
 }
 
 var _ state.Store = (*Store)(nil)
@@ -55,6 +56,7 @@ return 1`)
 
 // Open implements state.Store.
 func (s *Store) Open(ctx context.Context, p state.Partition, address string) (state.Watermark, error) {
+	s.walks.written.Add(1)
 	w := state.Watermark{Token: state.NewToken(), Address: address}
 	raw, err := open.Run(ctx, s.redis, []string{s.base(p) + watermarkKey}, w.Head(), w.Encode()[len(w.Head()):]).StringSlice()
 	if err != nil {
@@ -113,6 +115,9 @@ func (s *Store) read(ctx context.Context, p state.Partition, keys []string) (wat
 func (s *Store) Commit(ctx context.Context, p state.Partition, from, to state.Watermark, c state.Commit) error {
 	if err := c.Check(); err != nil {
 		return err
+	}
+	if len(c.Puts)+len(c.Appends) > 0 {
+		s.walks.written.Add(1)
 	}
 	base := s.base(p)
 	keys := make([]string, 0, 1+len(c.Puts)+len(c.Appends)+len(c.Deletes))

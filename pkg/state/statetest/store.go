@@ -175,6 +175,62 @@ func Store(t *testing.T, empty func(t *testing.T) state.Store) {
 			t.Fatal(diff)
 		}
 	})
+	t.Run("walks of two partitions find what stands throughout, whatever is made and deleted meanwhile", func(t *testing.T) {
+		s := empty(t)
+		partitions := []state.Partition{p, other}
+		var at []state.Watermark
+		put := func(i int, name string, n int) {
+			var c state.Commit
+			for k := range n {
+				c.Puts = append(c.Puts, state.Entry{Key: fmt.Sprintf("r:%s/%04d", name, k), Value: []byte("v")})
+			}
+			commit(t, s, partitions[i], at[i], next(at[i]), c)
+			at[i] = next(at[i])
+		}
+		for i, p := range partitions {
+			at = append(at, open(t, s, p, "a:1"))
+			put(i, fmt.Sprint("stands-", i), 300)
+			put(i, "goes", 200)
+		}
+		found := []map[string]bool{{}, {}}
+		cursors, over := []string{"", ""}, []bool{false, false}
+		for step := 0; !over[0] || !over[1]; step++ {
+			for i, p := range partitions {
+				if over[i] || i == 1 && step < 3 { // the second one begins in the midst of the first
+					continue
+				}
+				keys, after, err := s.Walk(t.Context(), p, "r:", cursors[i], 50)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, k := range keys {
+					found[i][k] = true
+				}
+				cursors[i], over[i] = after, after == ""
+			}
+			switch {
+			case step == 2:
+				var c state.Commit
+				for k := range 200 {
+					c.Deletes = append(c.Deletes, fmt.Sprintf("r:goes/%04d", k))
+				}
+				commit(t, s, p, at[0], next(at[0]), c)
+				at[0] = next(at[0])
+			case step < 12:
+				put(1, fmt.Sprint("comes-", step), 100)
+			}
+		}
+		for i := range partitions {
+			for k := range 300 {
+				if key := fmt.Sprintf("r:stands-%d/%04d", i, k); !found[i][key] {
+					t.Errorf("partition %d: %s was not found", i, key)
+				}
+			}
+			if found[i][fmt.Sprintf("r:stands-%d/0000", 1-i)] {
+				t.Errorf("partition %d: found what is the other's", i)
+			}
+		}
+	})
 	t.Run("the largest commit fits, a larger one is refused before it is sent", func(t *testing.T) {
 		s := empty(t)
 		w := open(t, s, p, "a:1")

@@ -17,7 +17,7 @@ import (
 
 // Partition is what is read and written: an owner's, at the watermark that it committed last.
 type Partition struct {
-	Scan func(ctx context.Context, cursor string, count int) (keys []string, next string, err error)
+	Walk func(ctx context.Context, cursor string, count int) (keys []string, next string, err error)
 	Load func(ctx context.Context, keys []string) ([][]byte, error)
 	// Commit changes keys, and nothing else of the watermark.
 	Commit func(ctx context.Context, c state.Commit) error
@@ -54,20 +54,24 @@ func NewReading(id string, rules bool) *Reading { return &Reading{ID: id, rules:
 
 // Step reads some records and what stands beside them, in one moment; offset and epoch are the partition's.
 func (r *Reading) Step(ctx context.Context, p Partition, offset int64, epoch uint32) ([]*statev1.SnapshotRecord_Entry, error) {
-	keys, next, err := p.Scan(ctx, r.cursor, ScanStep)
+	keys, next, err := p.Walk(ctx, r.cursor, ScanStep)
 	if err != nil {
-		return nil, fmt.Errorf("scan for the snapshot: %w", err)
+		return nil, fmt.Errorf("find records for the snapshot: %w", err)
 	}
+	r.cursor = next
 	if r.rules {
 		keys = slices.DeleteFunc(keys, func(key string) bool { return !record.IsRule(key) })
 	} else {
 		keys = slices.DeleteFunc(keys, record.IsRule)
 	}
+	if len(keys) == 0 && next != "" {
+		return nil, nil
+	}
 	entries, err := r.read(ctx, p, keys)
 	if err != nil {
 		return nil, err
 	}
-	switch r.cursor = next; {
+	switch {
 	case next != "":
 	case r.rules:
 		r.rules = false

@@ -22,8 +22,8 @@ type Limits struct {
 	// PublishedOffsetEvery is how often a busy partition moves its group's offset: what was published since is published again after a loss
 	// of the store.
 	PublishedOffsetEvery time.Duration `yaml:"published_offset_every" env:"TOLLGATE_STATE_PUBLISHED_OFFSET_EVERY"`
-	// SnapshotEvery and SnapshotEvents: a partition is written to state.snapshots after that time, or that many records
-	// of the process.
+	// SnapshotEvery and SnapshotEvents: a partition is written to state.snapshots at each multiple of that time of the clock, all
+	// of a process together, or after that many records of the process.
 	SnapshotEvery  time.Duration `yaml:"snapshot_every" env:"TOLLGATE_STATE_SNAPSHOT_EVERY"`
 	SnapshotEvents int64         `yaml:"snapshot_events" env:"TOLLGATE_STATE_SNAPSHOT_EVENTS"`
 	// MaxStaleness is how old a partition's last commit may be for its stored records to be answered from, while its
