@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -47,15 +48,32 @@ func PostgresURL(address string) string {
 	return "postgres://tollgate:tollgate@" + address + "/tollgate?sslmode=disable"
 }
 
-// Kill ends the server at once, as a crash would.
-func (s *Server) Kill() error {
+func (s *Server) pid() (int, error) {
 	content, err := os.ReadFile(filepath.Join(s.dir, "pid"))
 	if err != nil {
-		return fmt.Errorf("kill %s: %w", s.kind, err)
+		return 0, fmt.Errorf("find the process of %s: %w", s.kind, err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
 	if err != nil {
-		return fmt.Errorf("kill %s: %w", s.kind, err)
+		return 0, fmt.Errorf("find the process of %s: %w", s.kind, err)
+	}
+	return pid, nil
+}
+
+// Processor is how much processor time the server has taken.
+func (s *Server) Processor() (time.Duration, error) {
+	pid, err := s.pid()
+	if err != nil {
+		return 0, err
+	}
+	return Processor(pid)
+}
+
+// Kill ends the server at once, as a crash would.
+func (s *Server) Kill() error {
+	pid, err := s.pid()
+	if err != nil {
+		return err
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill %s: %w", s.kind, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -33,6 +34,10 @@ type journey struct {
 	ingest   ingestv1.IngestServiceClient
 	// people are what each subscriber last sent: charges of exactly the limit, and refunds of them, in turn.
 	people []person
+	// measured are all processes but this one.
+	measured []interface {
+		Processor() (time.Duration, error)
+	}
 
 	now atomic.Pointer[arrivals]
 }
@@ -62,9 +67,11 @@ func open(ctx context.Context, o options, cfg fleet.Config) (*journey, error) {
 	if j.receiver, err = fleet.StartReceiver(ctx, http.HandlerFunc(j.receive)); err != nil {
 		return j, err
 	}
-	if _, err := f.Start(ctx, "config"); err != nil {
+	config, err := f.Start(ctx, "config")
+	if err != nil {
 		return j, err
 	}
+	j.measured = append(j.measured, config)
 	revision, err := f.Configure(ctx, j.resources(time.Now().UTC())...)
 	if err != nil {
 		return j, err
@@ -75,7 +82,7 @@ func open(ctx context.Context, o options, cfg fleet.Config) (*journey, error) {
 		if err != nil {
 			return j, err
 		}
-		members = append(members, m)
+		members, j.measured = append(members, m), append(j.measured, m)
 	}
 	for _, m := range members {
 		if err := m.Ready(ctx); err != nil {
@@ -189,11 +196,32 @@ func latenciesOf(all []time.Duration) latencies {
 type result struct {
 	sent, answered latencies
 	events         int
+	// processor is what the measured part of it took of all processes and servers.
+	processor time.Duration
+}
+
+// load is what a run sends.
+type load struct {
+	rate           int
+	warmUp, length time.Duration
+}
+
+// errBusy is of a run whose events could not be sent in time.
+var errBusy = errors.New("the machine is too busy for this rate")
+
+// processor is what all processes and servers have taken so far.
+func (j *journey) processor() (sum time.Duration, err error) {
+	own, err := fleet.Processor(os.Getpid())
+	for _, of := range j.measured {
+		took, fault := of.Processor()
+		sum, err = sum+took, errors.Join(err, fault)
+	}
+	return sum + own, err
 }
 
 // run sends events at their times over one stream, whether or not those before have arrived, and waits for every webhook.
-func (j *journey) run(ctx context.Context, number int) (*result, error) {
-	n := j.o.rate * int((j.o.warmUp+j.o.length)/time.Second)
+func (j *journey) run(ctx context.Context, number int, l load) (*result, error) {
+	n, first := l.rate*int((l.warmUp+l.length)/time.Second), l.rate*int(l.warmUp/time.Second)
 	fleet.Report("run %d: %d events", number+1, n)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -209,8 +237,14 @@ func (j *journey) run(ctx context.Context, number int) (*result, error) {
 	go func() { failed <- a.answers(calls, answered) }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var before time.Duration
 	for i := range n {
-		at := time.Duration(i) * time.Second / time.Duration(j.o.rate)
+		if i == first {
+			if before, err = j.processor(); err != nil {
+				return nil, err
+			}
+		}
+		at := time.Duration(i) * time.Second / time.Duration(l.rate)
 		if wait := at - time.Since(a.base); wait > 0 {
 			timer.Reset(wait)
 			select {
@@ -232,8 +266,8 @@ func (j *journey) run(ctx context.Context, number int) (*result, error) {
 	if err := errors.Join(calls.CloseSend(), <-failed); err != nil {
 		return nil, err
 	}
-	if want := j.o.warmUp + j.o.length; took > want*105/100 {
-		return nil, fmt.Errorf("%d events took %s to send, not %s: the machine is too busy for this rate", n, took, want)
+	if want := l.warmUp + l.length; took > want*105/100 {
+		return nil, fmt.Errorf("%w: %d events took %s to send, not %s", errBusy, n, took, want)
 	}
 	ending, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
@@ -242,15 +276,19 @@ func (j *journey) run(ctx context.Context, number int) (*result, error) {
 	case <-ending.Done():
 		return nil, errors.Join(fmt.Errorf("%d of %d webhooks did not come: %w", a.left.Load(), n, ending.Err()), j.rejections(ctx))
 	}
+	after, err := j.processor()
+	if err != nil {
+		return nil, err
+	}
 	if twice := a.twice.Load(); twice > 0 {
 		return nil, fmt.Errorf("%d webhooks came twice though nothing was killed", twice)
 	}
 	var sinceSent, sinceAnswer []time.Duration
-	for i := j.o.rate * int(j.o.warmUp/time.Second); i < n; i++ {
+	for i := first; i < n; i++ {
 		arrived := time.Duration(a.at[i].Load())
 		sinceSent, sinceAnswer = append(sinceSent, arrived-sent[i]), append(sinceAnswer, max(0, arrived-answered[i]))
 	}
-	return &result{latenciesOf(sinceSent), latenciesOf(sinceAnswer), len(sinceSent)}, nil
+	return &result{latenciesOf(sinceSent), latenciesOf(sinceAnswer), len(sinceSent), after - before}, nil
 }
 
 // answers notes when each event was accepted; every one must be.

@@ -21,7 +21,7 @@ import (
 type options struct {
 	runs, partitions, subscribers, rate int
 	warmUp, length                      time.Duration
-	direct                              bool
+	direct, climb                       bool
 }
 
 func main() {
@@ -33,6 +33,7 @@ func main() {
 	flag.DurationVar(&o.warmUp, "warm-up", 10*time.Second, "not measured, of each run")
 	flag.DurationVar(&o.length, "length", 30*time.Second, "measured, of each run")
 	flag.BoolVar(&o.direct, "direct", false, "webhooks are about the usage itself, past safeguard, not about its outcome")
+	flag.BoolVar(&o.climb, "climb", true, "more and more events a second after that, until the p99 is too long")
 	flag.Parse()
 	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return bench(daemon.UntilSignal(), dir, o) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
@@ -70,17 +71,19 @@ func bench(ctx context.Context, dir string, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	var p50s, p99s []float64
+	j.measured = append(j.measured, kafka, redis)
+	var p50s, p99s, costs []float64
 	var runs []string
 	events := 0
 	for i := range o.runs {
-		r, err := j.run(ctx, i)
+		r, err := j.run(ctx, i, load{o.rate, o.warmUp, o.length})
 		if err != nil {
 			return fmt.Errorf("run %d: %w", i+1, err)
 		}
 		p50s, p99s = append(p50s, r.sent.p50), append(p99s, r.sent.p99)
+		costs = append(costs, r.cost())
 		events += r.events
-		runs = append(runs, fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms", r.sent.p50, r.sent.p99, r.answered.p50, r.answered.p99, r.sent.longest))
+		runs = append(runs, r.String())
 		fleet.Report("run %d: %s", i+1, runs[i])
 	}
 	path := "safeguard's outcome: ingest, safeguard, trigger, webhook"
@@ -97,5 +100,53 @@ func bench(ctx context.Context, dir string, o options) (err error) {
 		f := &figures[i]
 		f.Unit, f.Better, f.On, f.Note, f.Events, f.Seconds, f.Runs = "ms", "lower", on, note, int64(events), float64(o.runs)*o.length.Seconds(), runs
 	}
+	figures = append(figures, figure.Figure{
+		Name: "journey.cpu_us_per_event", Value: figure.Round(figure.Median(costs)), Unit: "us", Goal: 1000, Better: "lower", On: on,
+		Note: "processor time of five services, Kafka, Redis, and of producer and receiver; " + note, Events: int64(events), Runs: runs,
+	})
+	if o.climb {
+		f, err := j.climb(ctx, o.runs)
+		if err != nil {
+			return err
+		}
+		f.On = on
+		figures = append(figures, f)
+	}
 	return figure.Print(os.Stdout, figures...)
+}
+
+// longestP99 is where the climb ends, in milliseconds.
+const longestP99 = 250
+
+// climb sends more and more events a second.
+func (j *journey) climb(ctx context.Context, number int) (figure.Figure, error) {
+	f := figure.Figure{
+		Name: "journey.events_per_second_max", Unit: "events/s", Goal: 8000, Better: "higher",
+		Note: fmt.Sprintf("the last of 100, 200, 500, 1,000, 2,000, 3,000, 4,000, 6,000, 8,000 whose p99 was at most %d ms, 15 s each; the whole journey on the machine of the servers", longestP99),
+	}
+	for i, rate := range []int{100, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000} {
+		r, err := j.run(ctx, number+i, load{rate, 5 * time.Second, 15 * time.Second})
+		if errors.Is(err, errBusy) {
+			f.Runs = append(f.Runs, fmt.Sprintf("%d/s: %v", rate, err))
+			break
+		}
+		if err != nil {
+			return f, fmt.Errorf("%d events/s: %w", rate, err)
+		}
+		f.Runs = append(f.Runs, fmt.Sprintf("%d/s: %s", rate, r))
+		fleet.Report("%s", f.Runs[i])
+		if r.sent.p99 > longestP99 {
+			break
+		}
+		f.Value, f.Events, f.Seconds = float64(rate), int64(r.events), 15
+	}
+	return f, nil
+}
+
+// cost is the processor time of an event, in microseconds.
+func (r *result) cost() float64 { return float64(r.processor.Microseconds()) / float64(r.events) }
+
+func (r *result) String() string {
+	return fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms; %.0f us of processors an event",
+		r.sent.p50, r.sent.p99, r.answered.p50, r.answered.p99, r.sent.longest, r.cost())
 }
