@@ -113,7 +113,7 @@ $(IMAGED:%=.bin/images/%): .bin/images/%:
 images: $(IMAGED:%=.bin/images/%) ## an image of each service, tollgate/<service>, from binaries built here; VERSION=1.2.3
 	@for service in $(IMAGED); do \
 		docker build -q -f deploy/Dockerfile --target prebuilt --build-arg SERVICE=$$service \
-			--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t tollgate/$$service:$(VERSION) . >/dev/null; \
+			--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t tollgate/$$service:$(VERSION) .bin/images/$$service >/dev/null; \
 		docker image inspect -f "tollgate/$$service:$(VERSION) {{.Size}} bytes" tollgate/$$service:$(VERSION); \
 	done
 
@@ -134,10 +134,11 @@ need-compose:
 up: need-compose images ## the product with docker compose, with sample traffic; PROFILES='demo observability' adds Prometheus and Grafana, POSTGRES=1 PostgreSQL
 	@$(COMPOSE) up -d --wait --wait-timeout 300
 	@mkdir -p -m 700 $(KEYS_OUT)
-	@docker cp -q "$$($(COMPOSE) ps -aq keys):/keys/operator/api-key" $(KEYS_OUT)/api-key
+	@docker cp "$$($(COMPOSE) ps -aq keys):/keys/operator/api-key" $(KEYS_OUT)/api-key
 	@echo; $(COMPOSE) ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
-	@printf '\n%s\n' 'The key of the command line is in $(CURDIR)/$(KEYS_OUT)/api-key. E-mail arrives at http://127.0.0.1:8025.' 'To follow the sample traffic, and to look around:' \
-		'' $(if $(filter demo,$(PROFILES)),'  docker compose logs -f demo') '  make install' '  export TOLLGATE_API_KEY=$$(cat $(CURDIR)/$(KEYS_OUT)/api-key)' \
+	@printf '%s\n' '' 'The key of the command line is in $(CURDIR)/$(KEYS_OUT)/api-key. E-mail arrives at http://127.0.0.1:8025.' 'To follow the sample traffic, and to look around:' \
+		'' $(if $(filter demo,$(PROFILES)),'  docker compose logs -f demo') '  make install; export PATH=$$(go env GOPATH)/bin:$$PATH' \
+		'  export TOLLGATE_API_KEY=$$(cat $(CURDIR)/$(KEYS_OUT)/api-key)' \
 		'  export TOLLGATE_KAFKA_BROKERS=127.0.0.1:19192 TOLLGATE_REDIS_ADDRESS=127.0.0.1:16479' '  tollgate check --partitions 8 --single-node'
 
 .PHONY: test-compose

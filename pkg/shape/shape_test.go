@@ -354,7 +354,8 @@ func unmasked(e ast.Expr, person *regexp.Regexp) string {
 
 // What stands at the root is fixed: people script against it.
 func TestRoot_HasNothingUnknown(t *testing.T) {
-	allowed := []string{"services", "proto", "deploy", "pkg", "docker-compose.yml", "Makefile", "go.work", "go.work.sum", "README.md", "CHANGELOG.md"}
+	allowed := []string{"services", "proto", "deploy", "pkg", "docker-compose.yml", "Makefile", "go.work", "go.work.sum", "README.md", "CHANGELOG.md",
+		"tollgate-data"} // of make up and of installations tried here: git ignores it
 	entries, err := os.ReadDir("../..")
 	if err != nil {
 		t.Fatal(err)

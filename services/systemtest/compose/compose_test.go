@@ -121,6 +121,7 @@ func TestRules_FindWhatBreaksThem(t *testing.T) {
 		{"a start without a server", "  redis: {condition: service_healthy}\n", "", "webhook-1: does not wait for redis"},
 		{"a server of a profile for all", ", required: false", "", "config: depends on postgres, which only a profile has"},
 		{"a server without a check", "    healthcheck:\n      test: [CMD, redis-cli, ping]\n      interval: 2s\n      timeout: 3s\n      retries: 30\n", "", "redis: has no check of its health"},
+		{"a check that is disabled", "    healthcheck:\n      test: [CMD, /service, demo, --healthy, --data, /data]\n      interval: 5s\n      timeout: 6s\n      start_period: 60s\n      retries: 3\n", "    healthcheck: {disable: true}\n", "demo: has no check of its health"},
 		{"no start after a crash", "    image: axllent/mailpit:v1.20.4\n    restart: unless-stopped\n", "    image: axllent/mailpit:v1.20.4\n", "mail: does not start again"},
 		{"no limit of memory", "    mem_limit: 128m\n", "", "mail: has no limit of memory"},
 		{"a soft limit above the hard one", "GOMEMLIMIT: 400MiB", "GOMEMLIMIT: 500MiB", "ingest-2: GOMEMLIMIT 500MiB is not a tenth below"},

@@ -117,7 +117,8 @@ func startsAreInOrder(p *types.Project, f *faults) {
 				}
 			}
 		}
-		if check := c.HealthCheck; service(c) == "" && !ours(c) && (check == nil || len(check.Test) == 0 || check.Disable) {
+		// Compose's --wait fails at a container whose check is disabled, unless it is a job.
+		if check := c.HealthCheck; service(c) == "" && !job(c) && (check == nil || len(check.Test) == 0 || check.Disable) {
 			f.add("%s: has no check of its health", name)
 		} else if service(c) != "" && check != nil {
 			f.add("%s: has a check of its health beside that of its image", name)

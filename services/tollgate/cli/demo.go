@@ -16,6 +16,7 @@ type demoCommand struct {
 	APIKeyFile string   `type:"existingfile" help:"File with the API key, in place of --api-key." placeholder:"FILE"`
 	Data       string   `help:"Keep what the receiver has in this folder, to go on from there; without it nothing is kept." placeholder:"DIR"`
 	Once       bool     `help:"End once the first delivery was received and its signature verified; after 60 s in vain with the reason."`
+	Healthy    bool     `help:"Start nothing; exit 0 if the demo of this --data folder has received a delivery and verified its signature, and 1 if not yet: for supervisors."`
 	Config     string   `env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 	Ingest     string   `env:"TOLLGATE_INGEST_ADDR" default:"127.0.0.1:7020" help:"Ingest service; ${default} by default." placeholder:"HOST:PORT"`
 	Safeguard  string   `env:"TOLLGATE_SAFEGUARD_ADDR" default:"127.0.0.1:7030" help:"Safeguard service; ${default} by default." placeholder:"HOST:PORT"`
@@ -40,6 +41,9 @@ Example:
 
 // AfterApply is called by kong once the flags are read.
 func (c *demoCommand) AfterApply() error {
+	if c.Healthy && c.Data == "" {
+		return command.UsageError("--healthy needs --data, the folder of the demo that is asked about")
+	}
 	if c.APIKeyFile == "" {
 		return nil
 	}
@@ -53,6 +57,9 @@ func (c *demoCommand) AfterApply() error {
 
 // Run shows.
 func (c *demoCommand) Run(ctx context.Context, streams command.Streams, started since) error {
+	if c.Healthy {
+		return try.Shown(c.Data)
+	}
 	if c.APIKey == "" {
 		return command.UsageError("--api-key-file or TOLLGATE_API_KEY is required")
 	}

@@ -2,6 +2,7 @@ package try
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -70,11 +71,40 @@ func TestDemo_ShowsTheJourneyThroughServicesThatRun(t *testing.T) {
 			t.Errorf("%q is not printed:\n%s", step, out)
 		}
 	}
+	if err := Shown(data); err != nil {
+		t.Errorf("after the journey: %v", err)
+	}
 	if _, err := os.Stat(filepath.Join(data, "api-key")); err == nil {
 		t.Error("the demo has drawn a key of its own")
 	}
 	text, err := os.ReadFile(filepath.Join(data, sampleFile))
 	if err != nil || !strings.Contains(string(text), "tls: SMTP_TLS_NONE") {
 		t.Errorf("the sample's e-mail does not go in clear: %v\n%s", err, text)
+	}
+}
+
+// What is not verified shows nothing, nor does a line that a kill has cut off.
+func TestShown_OnceADeliveryIsVerified(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name, log string
+		want      error
+	}{
+		{"no log", "", errNotShown},
+		{"a signature that is wrong", `{"id":"a","verified":false,"fault":"no signature fits"}` + "\n", errNotShown},
+		{"a line that was cut off", `{"id":"b","verified":tr`, errNotShown},
+		{"a delivery that is verified", `{"id":"b","verified":false}` + "\n" + `{"id":"c","verified":true}` + "\n", nil},
+	} {
+		if c.log != "" {
+			if err := os.WriteFile(filepath.Join(dir, receiptFile), []byte(c.log), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := Shown(dir); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+	}
+	if err := Shown(filepath.Join(dir, receiptFile)); err == nil || errors.Is(err, errNotShown) {
+		t.Errorf("a folder that is none: %v", err)
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -135,6 +137,32 @@ func (r *receiver) open(f *folder) (err error) {
 	}
 	return lines.Err()
 }
+
+// Shown is nil once a run that keeps its data in dir, this one or an earlier one, has received a delivery and verified it.
+func Shown(dir string) error {
+	log, err := os.Open(filepath.Join(dir, receiptFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return errNotShown
+	}
+	if err != nil {
+		return fmt.Errorf("open the receiver's log: %w", err)
+	}
+	defer log.Close() //nolint:errcheck // it is only read
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, 2*maxBody)
+	for lines.Scan() {
+		var got received
+		if json.Unmarshal(lines.Bytes(), &got) == nil && got.Verified {
+			return nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read the receiver's log: %w", err)
+	}
+	return errNotShown
+}
+
+var errNotShown = errors.New("no delivery was received and verified yet")
 
 func (r *receiver) url() string { return "https://" + r.address() + "/webhooks" }
 

@@ -24,7 +24,7 @@ const version = "test-compose"
 const imageBytes = 40_000_000
 
 // larger are images above the bound, and the bound that they keep: services/systemtest/compose/DESIGN.md has why.
-var larger = map[string]int{"config": 44_500_000, "trigger": 44_500_000, "tollgate": 69_500_000}
+var larger = map[string]int{"config": 45_700_000, "trigger": 45_700_000, "tollgate": 70_700_000}
 
 // engine is the one that the command docker speaks to.
 type engine struct {

@@ -44,7 +44,9 @@ func open(ctx context.Context, e *engine, servers map[string]string) (*product, 
 	if p.project, err = options.LoadProject(ctx); err != nil {
 		return nil, fmt.Errorf("read docker-compose.yml: %w", err)
 	}
-	for name, c := range p.project.Services {
+	// In order, so that a name that twins share is the second one's: no victim has it. Compose's own network has both.
+	for _, name := range p.project.ServiceNames() {
+		c := p.project.Services[name]
 		names := []string{name}
 		if n := c.Networks["default"]; n != nil {
 			names = append(names, n.Aliases...)
@@ -105,7 +107,8 @@ func (p *product) create(ctx context.Context, name string, more ...string) error
 	if c.ReadOnly {
 		args = append(args, "--read-only")
 	}
-	if c.HealthCheck != nil && c.HealthCheck.Disable {
+	// A check of the file's own takes the place of the image's, and the command line gives none but to a shell.
+	if c.HealthCheck != nil {
 		args = append(args, "--no-healthcheck")
 	}
 	for _, v := range c.Volumes {
