@@ -105,7 +105,7 @@ func (m *Member) process(_ context.Context, file string) error {
 
 // Build makes the binaries of services into a folder.
 func Build(ctx context.Context, dir string, names ...string) error {
-	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-buildvcs=false", "-ldflags=-w", "-o", dir + string(filepath.Separator)}
 	for _, name := range names {
 		if _, known := process.Find(name); !known {
 			return fmt.Errorf("build %s: there is no such service", name)
