@@ -33,7 +33,7 @@ $(GOLANGCI_LINT): TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 MODULES := proto pkg services
 # Who has figures and soaks of their own: `make bench-safeguard`, `make soak-safeguard`.
 BENCHED := safeguard ingest webhook email trigger config provision journey
-SOAKED  := safeguard trigger webhook email config queue provision hostile
+SOAKED  := safeguard trigger webhook email config queue provision hostile journey
 BENCH_PROGRAM = services/systemtest/$1/bench
 SOAK_PROGRAM  = $(firstword $(wildcard services/systemtest/$1/soak services/systemtest/$1))
 

@@ -49,6 +49,32 @@ func Print(w io.Writer, figures ...Figure) error {
 	return nil
 }
 
+// Counts are what a soak has counted of what must never happen.
+type Counts struct{ Lost, Doubled, OutOfOrder int }
+
+// Counted are the figures of a soak: three of a name, alike in all but what they count.
+func Counted(of Figure, c Counts) []Figure {
+	name := of.Name
+	of.Unit, of.Goal, of.Better = "count", 0, "lower"
+	var figures []Figure
+	for _, one := range []struct {
+		what string
+		n    int
+	}{{"lost", c.Lost}, {"doubled", c.Doubled}, {"out_of_order", c.OutOfOrder}} {
+		of.Name, of.Value = name+one.what, float64(one.n)
+		figures = append(figures, of)
+	}
+	return figures
+}
+
+// PrintUnbroken prints the figures of a soak, and is an error where one of them must be 0 and is not.
+func PrintUnbroken(figures ...Figure) error {
+	if err := Print(os.Stdout, figures...); err != nil {
+		return err
+	}
+	return Broken(figures...)
+}
+
 // Broken names the figures that count what must never happen (lost, doubled, out_of_order) and are above 0; nil where
 // there is none. A figure that misses its goal is no fault of the run.
 func Broken(figures ...Figure) error {

@@ -19,7 +19,7 @@ const (
 // patience bounds what a round waits for at its end; it only ends runs that are stuck.
 const patience = 5 * time.Minute
 
-// Bed is what is tested, and what it runs on: servers of its own, config, and two replicas of a service, each a
+// Bed is what is tested, and what it runs on: servers of its own, config, and two replicas of each other service, each a
 // process.
 type Bed struct {
 	// Dir is for files of the run; it is removed where nothing went wrong.
@@ -33,11 +33,11 @@ type Bed struct {
 }
 
 // Open starts a bed, with topics as they are unless change is set. It has to be closed also where that fails.
-func Open(ctx context.Context, dir, channel string, change func([]stream.TopicSpec)) (b *Bed, err error) {
+func Open(ctx context.Context, dir string, change func([]stream.TopicSpec), services ...string) (b *Bed, err error) {
 	b = &Bed{Dir: dir}
 	fleet.Report("building")
 	binaries := filepath.Join(dir, "bin")
-	if err := fleet.Build(ctx, binaries, "config", channel); err != nil {
+	if err := fleet.Build(ctx, binaries, append([]string{"config"}, services...)...); err != nil {
 		return b, err
 	}
 	if b.Kafka, err = fleet.StartServer(ctx, fleet.Kafka, filepath.Join(dir, "kafka")); err != nil {
@@ -54,12 +54,14 @@ func Open(ctx context.Context, dir, channel string, change func([]stream.TopicSp
 	if b.Config, err = b.Fleet.Start(ctx, "config"); err != nil {
 		return b, err
 	}
-	for range replicas {
-		m, err := b.Fleet.Start(ctx, channel)
-		if err != nil {
-			return b, err
+	for _, name := range services {
+		for range replicas {
+			m, err := b.Fleet.Start(ctx, name)
+			if err != nil {
+				return b, err
+			}
+			b.Replicas = append(b.Replicas, m)
 		}
-		b.Replicas = append(b.Replicas, m)
 	}
 	return b, nil
 }

@@ -54,7 +54,7 @@ func run(ctx context.Context, channel string, begin func(ctx context.Context, b 
 }
 
 func runIn(ctx context.Context, dir, channel string, length time.Duration, seed uint64, begin func(ctx context.Context, b *Bed, seed uint64) (*Soak, error)) (err error) {
-	b, err := Open(ctx, dir, channel, nil)
+	b, err := Open(ctx, dir, nil, channel)
 	defer func() { fleet.End(ctx, &err, b.Close) }()
 	if err != nil {
 		return err
@@ -141,22 +141,11 @@ func (s *Soak) print(ctx context.Context, b *Bed, channel string, took time.Dura
 	}
 	note := fmt.Sprintf("killed with -9: %s; seed %d; two replicas; %s; settled: %s; %d requests repeated in their attempt, %d receipts without an attempt (in flight at a kill)",
 		s.Kills, seed, s, s.Check.Settlements(), s.Check.Resent, s.Check.Repeats)
-	var figures []figure.Figure
-	for _, count := range []struct {
-		name  string
-		value int
-	}{{"lost", s.Check.Lost}, {"doubled", s.Check.Doubled}, {"out_of_order", s.Check.OutOfOrder}} {
-		figures = append(figures, figure.Figure{
-			Name: "soak." + channel + "." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", Note: note,
-			Kills: &total, Events: int64(s.Check.Number()), Seconds: figure.Round(took.Seconds()),
-		})
-	}
-	figures = append(figures, more...)
+	figures := append(figure.Counted(figure.Figure{
+		Name: "soak." + channel + ".", Note: note, Kills: &total, Events: int64(s.Check.Number()), Seconds: figure.Round(took.Seconds()),
+	}, figure.Counts{Lost: s.Check.Lost, Doubled: s.Check.Doubled, OutOfOrder: s.Check.OutOfOrder}), more...)
 	for i := range figures {
 		figures[i].On = on
 	}
-	if err := figure.Print(os.Stdout, figures...); err != nil {
-		return err
-	}
-	return figure.Broken(figures...)
+	return figure.PrintUnbroken(figures...)
 }

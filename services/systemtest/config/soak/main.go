@@ -219,21 +219,8 @@ func show(ctx context.Context, b *bed, c *check, w *writers, queue *consumers.Gr
 	}
 	note := fmt.Sprintf("killed with -9: %s; seed %d; two replicas of config on PostgreSQL, two of trigger, of webhook and of ingest that follow them; %d changes, %d of them not answered; watchers received %d heads; %d subscriptions of %d events, %d sendings received, %d given up",
 		k, seed, c.number(), w.unanswered(), c.received(), consumers.Subscriptions, queue.Published(), got.Received, got.GivenUp)
-	var figures []figure.Figure
-	for _, count := range []struct {
-		name  string
-		value int
-	}{
-		{"lost", c.lost}, {"doubled", c.doubled}, {"out_of_order", c.outOfOrder},
-		{"queue_lost", got.Lost}, {"queue_doubled", got.Doubled}, {"queue_out_of_order", got.OutOfOrder},
-	} {
-		figures = append(figures, figure.Figure{
-			Name: "soak.config." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", Note: note, On: on,
-			Kills: &total, Events: int64(c.number()), Seconds: figure.Round(took.Seconds()),
-		})
-	}
-	if err := figure.Print(os.Stdout, figures...); err != nil {
-		return err
-	}
-	return figure.Broken(figures...)
+	of := figure.Figure{Name: "soak.config.", Note: note, On: on, Kills: &total, Events: int64(c.number()), Seconds: figure.Round(took.Seconds())}
+	figures := figure.Counted(of, figure.Counts{Lost: c.lost, Doubled: c.doubled, OutOfOrder: c.outOfOrder})
+	of.Name += "queue_"
+	return figure.PrintUnbroken(append(figures, figure.Counted(of, figure.Counts{Lost: got.Lost, Doubled: got.Doubled, OutOfOrder: got.OutOfOrder})...)...)
 }

@@ -43,7 +43,7 @@ func run(ctx context.Context) error {
 	}
 	fleet.Report("killing for %s, SEED=%d", length, seed)
 	return fleet.InFolder("tollgate-soak-", func(dir string) (err error) {
-		b, err := soak.Open(ctx, dir, "provision", nil)
+		b, err := soak.Open(ctx, dir, nil, "provision")
 		defer func() { fleet.End(ctx, &err, b.Close) }()
 		if err != nil {
 			return err
@@ -168,15 +168,7 @@ func (s *provisionSoak) print(ctx context.Context, took time.Duration, seed uint
 		return err
 	}
 	note := fmt.Sprintf("%s; SEED=%d; killed with -9: %s", s.check, seed, s.kills)
-	var figures []figure.Figure
-	for _, f := range []struct {
-		name string
-		n    int
-	}{{"lost", s.check.lost}, {"doubled", s.check.doubled}, {"out_of_order", s.check.outOfOrder}} {
-		figures = append(figures, figure.Figure{
-			Name: "soak.provision." + f.name, Value: float64(f.n), Unit: "events", Better: "lower", On: on, Note: note, Kills: &total,
-			Events: int64(s.check.events()), Seconds: figure.Round(took.Seconds()),
-		})
-	}
-	return errors.Join(figure.Print(os.Stdout, figures...), figure.Broken(figures...))
+	return figure.PrintUnbroken(figure.Counted(figure.Figure{
+		Name: "soak.provision.", On: on, Note: note, Kills: &total, Events: int64(s.check.events()), Seconds: figure.Round(took.Seconds()),
+	}, figure.Counts{Lost: s.check.lost, Doubled: s.check.doubled, OutOfOrder: s.check.outOfOrder})...)
 }

@@ -43,7 +43,7 @@ func run(ctx context.Context) error {
 	}
 	fleet.Report("killing for %s, SEED=%d", length, seed)
 	return fleet.InFolder("tollgate-soak-", func(dir string) (err error) {
-		b, err := soak.Open(ctx, dir, "ingest", nil)
+		b, err := soak.Open(ctx, dir, nil, "ingest")
 		defer func() { fleet.End(ctx, &err, b.Close) }()
 		if err != nil {
 			return err
@@ -132,14 +132,7 @@ func (s *queueSoak) print(ctx context.Context, took time.Duration, seed uint64) 
 		return err
 	}
 	note := fmt.Sprintf("%d subscriptions of %d events, %d sendings received, %d given up; SEED=%d; %s", consumers.Subscriptions, s.group.Published(), got.Received, got.GivenUp, seed, s.kills)
-	var figures []figure.Figure
-	for _, f := range []struct {
-		name string
-		n    int
-	}{{"lost", got.Lost}, {"doubled", got.Doubled}, {"out_of_order", got.OutOfOrder}} {
-		figures = append(figures, figure.Figure{
-			Name: "soak.queue." + f.name, Value: float64(f.n), Unit: "events", Better: "lower", On: on, Note: note, Kills: &total, Events: got.Received, Seconds: took.Seconds(),
-		})
-	}
-	return errors.Join(figure.Print(os.Stdout, figures...), figure.Broken(figures...))
+	return figure.PrintUnbroken(figure.Counted(figure.Figure{
+		Name: "soak.queue.", On: on, Note: note, Kills: &total, Events: got.Received, Seconds: figure.Round(took.Seconds()),
+	}, figure.Counts{Lost: got.Lost, Doubled: got.Doubled, OutOfOrder: got.OutOfOrder})...)
 }

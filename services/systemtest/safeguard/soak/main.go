@@ -127,20 +127,9 @@ func soakIn(ctx context.Context, dir string, length time.Duration, seed uint64) 
 	total := f.kills.Total()
 	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; transactions: %s; %d changes of the catalog; %d outcomes first published, %d repeats with the same bytes, %d of %d events were repeats; %d refunds were of more than there was, %d moves to numbers that are active",
 		f, seed, t.subscribers, len(c.answers), c.unknown, x, cat.changes, ck.first, ck.repeats, t.repeats, t.sent, ck.rejections["CORRECTS_EXCEEDED"], ck.rejections["TARGET_ACTIVE"])
-	var figures []figure.Figure
-	for _, count := range []struct {
-		name  string
-		value int
-	}{{"lost", ck.lost}, {"doubled", ck.doubled}, {"out_of_order", ck.outOfOrder}} {
-		figures = append(figures, figure.Figure{
-			Name: "soak.safeguard." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", On: on, Note: note,
-			Kills: &total, Events: int64(t.sent), Seconds: figure.Round(took.Seconds()),
-		})
-	}
-	if err := figure.Print(os.Stdout, figures...); err != nil {
-		return err
-	}
-	return figure.Broken(figures...)
+	return figure.PrintUnbroken(figure.Counted(figure.Figure{
+		Name: "soak.safeguard.", On: on, Note: note, Kills: &total, Events: int64(t.sent), Seconds: figure.Round(took.Seconds()),
+	}, figure.Counts{Lost: ck.lost, Doubled: ck.doubled, OutOfOrder: ck.outOfOrder})...)
 }
 
 // bed is what is tested, and what it runs on.

@@ -38,7 +38,7 @@ const between = time.Minute
 
 func run(ctx context.Context, dir string, length time.Duration, seed uint64) (err error) {
 	fleet.Report("seed %d", seed)
-	b, err := soak.Open(ctx, dir, "trigger", ahead)
+	b, err := soak.Open(ctx, dir, ahead, "trigger")
 	defer func() { fleet.End(ctx, &err, b.Close) }()
 	if err != nil {
 		return err
@@ -123,18 +123,7 @@ func show(ctx context.Context, b *soak.Bed, t *traffic, c *check, k *kills.Kills
 	}
 	note := fmt.Sprintf("killed with -9: %s; seed %d; two replicas; %d events; as the model of the log has them: %s; %d published again after a crash",
 		k, seed, t.events, c, c.repeats)
-	var figures []figure.Figure
-	for _, count := range []struct {
-		name  string
-		value int
-	}{{"lost", c.lost}, {"doubled", c.doubled}, {"out_of_order", c.outOfOrder}} {
-		figures = append(figures, figure.Figure{
-			Name: "soak.trigger." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", Note: note, On: on,
-			Kills: &total, Events: int64(t.events), Seconds: figure.Round(took.Seconds()),
-		})
-	}
-	if err := figure.Print(os.Stdout, figures...); err != nil {
-		return err
-	}
-	return figure.Broken(figures...)
+	return figure.PrintUnbroken(figure.Counted(figure.Figure{
+		Name: "soak.trigger.", Note: note, On: on, Kills: &total, Events: int64(t.events), Seconds: figure.Round(took.Seconds()),
+	}, figure.Counts{Lost: c.lost, Doubled: c.doubled, OutOfOrder: c.outOfOrder})...)
 }
