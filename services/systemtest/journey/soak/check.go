@@ -129,7 +129,7 @@ func (c *check) missing() (ids []string) {
 // rests waits until everything that was sent has arrived.
 func (c *check) rests(ctx context.Context) error {
 	end := time.Now().Add(patience)
-	for said := time.Now(); ; {
+	for reported := time.Now(); ; {
 		ids := c.missing()
 		switch {
 		case len(ids) == 0:
@@ -142,9 +142,9 @@ func (c *check) rests(ctx context.Context) error {
 				c.add(&c.lost, "event %s has no webhook after %s", id, patience)
 			}
 			return nil
-		case time.Since(said) > 20*time.Second:
+		case time.Since(reported) > 20*time.Second:
 			fleet.Report("%d have not arrived yet, such as %s", len(ids), ids[0])
-			said = time.Now()
+			reported = time.Now()
 		}
 		if !pause.For(ctx, 200*time.Millisecond) {
 			return ctx.Err()

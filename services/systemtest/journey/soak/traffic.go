@@ -28,10 +28,10 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
 
-// Each lane sends one event after the other, about its own subscribers, every pace.
+// Each sender sends one event after the other, about its own subscribers, every pace.
 const (
-	lanes       = 8
-	perLane     = 60
+	senders     = 8
+	perSender   = 60
 	pace        = 30 * time.Millisecond
 	limitUnits  = 50
 	tenant      = "tenants/acme"
@@ -45,15 +45,15 @@ type traffic struct {
 	bed      *soak.Bed
 	check    *check
 	receiver *fleet.Receiver
-	lanes    []*lane
+	senders  []*sender
 
 	mu    sync.Mutex
 	rand  *rand.Rand
 	conns map[string]*grpc.ClientConn
 }
 
-// lane is a producer.
-type lane struct {
+// sender is a producer.
+type sender struct {
 	rand   *rand.Rand
 	people []person
 }
@@ -71,12 +71,12 @@ func openTraffic(ctx context.Context, b *soak.Bed, c *check, seed uint64) (t *tr
 	if t.receiver, err = fleet.StartReceiver(ctx, http.HandlerFunc(t.receive)); err != nil {
 		return nil, err
 	}
-	for l := range lanes {
-		all := &lane{rand: rand.New(rand.NewPCG(seed, uint64(10+l)))}
-		for s := range perLane {
+	for l := range senders {
+		all := &sender{rand: rand.New(rand.NewPCG(seed, uint64(10+l)))}
+		for s := range perSender {
 			all.people = append(all.people, person{msisdn: fmt.Sprintf("4479%04d%04d", l, s)})
 		}
-		t.lanes = append(t.lanes, all)
+		t.senders = append(t.senders, all)
 	}
 	return t, errors.Join(t.configure(ctx), t.activate(ctx))
 }
@@ -111,7 +111,7 @@ func (t *traffic) configure(ctx context.Context) error {
 func euros(units int64) *money.Money { return &money.Money{CurrencyCode: "EUR", Units: units} }
 
 func (t *traffic) activate(ctx context.Context) error {
-	for _, l := range t.lanes {
+	for _, l := range t.senders {
 		for i := range l.people {
 			p := &l.people[i]
 			if err := t.send(ctx, "activation-"+p.msisdn, "subscriber.activated", p.msisdn, &eventv1.SubscriberActivated{ClassOfService: "roamer"}); err != nil {
@@ -128,7 +128,7 @@ func (t *traffic) close() error { return t.receiver.Close() }
 // run sends events until stretch ends.
 func (t *traffic) run(ctx, stretch context.Context) error {
 	var work []func() error
-	for _, l := range t.lanes {
+	for _, l := range t.senders {
 		work = append(work, func() error {
 			for pause.For(stretch, pace) {
 				if err := t.next(ctx, &l.people[l.rand.IntN(len(l.people))]); err != nil {
@@ -206,7 +206,7 @@ func (t *traffic) ingest() (*grpc.ClientConn, error) {
 func (t *traffic) receive(w http.ResponseWriter, r *http.Request) {
 	content, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the sender was killed
+		return // webhook was killed
 	}
 	var body struct {
 		Type    string `json:"type"`
