@@ -85,7 +85,7 @@ test: ## everything, on real servers: unit tests, contract suites, simulations, 
 	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -count=1 $(LINKED) -timeout 15m work
 
 .PHONY: test-clients
-test-clients: ## what needs other languages or servers than test does: Java clients against real Kafka and the embedded one, verifiers from npm and PyPI, Postfix, Flask; and what waits long
+test-clients: ## what needs other languages or servers than test does: Java clients against real Kafka and the embedded one, verifiers from npm and PyPI, Postfix, Flask, a collector of OpenTelemetry; and what waits long
 	@$(REAPED) $(SERVERS_TOOL) need kafka javac npm python postfix; $(SERVERS_TOOL) up; \
 	TOLLGATE_REAL=1 TOLLGATE_TEST_CLIENTS=1 go test -count=1 $(LINKED) -timeout 15m -run 'Clients?_|JavaClient|GoesAway' ./pkg/stream/... ./services/webhook ./services/email ./services/provision ./services/tollgate/allinone ./services/systemtest/scenario ./services/systemtest/docs | $(QUIET)
 
