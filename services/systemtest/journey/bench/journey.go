@@ -8,11 +8,13 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -33,7 +35,8 @@ type journey struct {
 	receiver *fleet.Receiver
 	ingest   ingestv1.IngestServiceClient
 	// people are what each subscriber last sent: charges of exactly the limit, and refunds of them, in turn.
-	people []person
+	people   []person
+	services []*fleet.Member
 	// measured are all processes but this one.
 	measured []interface {
 		Processor() (time.Duration, error)
@@ -71,7 +74,7 @@ func open(ctx context.Context, o options, cfg fleet.Config) (*journey, error) {
 	if err != nil {
 		return j, err
 	}
-	j.measured = append(j.measured, config)
+	j.services, j.measured = append(j.services, config), append(j.measured, config)
 	revision, err := f.Configure(ctx, j.resources(time.Now().UTC())...)
 	if err != nil {
 		return j, err
@@ -82,7 +85,7 @@ func open(ctx context.Context, o options, cfg fleet.Config) (*journey, error) {
 		if err != nil {
 			return j, err
 		}
-		members, j.measured = append(members, m), append(j.measured, m)
+		members, j.services, j.measured = append(members, m), append(j.services, m), append(j.measured, m)
 	}
 	for _, m := range members {
 		if err := m.Ready(ctx); err != nil {
@@ -200,6 +203,21 @@ type result struct {
 	processor time.Duration
 }
 
+// profile keeps a profile of each service.
+func (j *journey) profile(ctx context.Context) error {
+	var all errgroup.Group
+	for _, m := range j.services {
+		all.Go(func() error {
+			content, err := m.Profile(ctx, 10*time.Second)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(j.o.profiles, m.Name+".pprof"), content, 0o600)
+		})
+	}
+	return all.Wait()
+}
+
 // load is what a run sends.
 type load struct {
 	rate           int
@@ -238,10 +256,14 @@ func (j *journey) run(ctx context.Context, number int, l load) (*result, error) 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var before time.Duration
+	var profiled errgroup.Group
 	for i := range n {
 		if i == first {
 			if before, err = j.processor(); err != nil {
 				return nil, err
+			}
+			if j.o.profiles != "" {
+				profiled.Go(func() error { return j.profile(ctx) })
 			}
 		}
 		at := time.Duration(i) * time.Second / time.Duration(l.rate)
@@ -277,7 +299,7 @@ func (j *journey) run(ctx context.Context, number int, l load) (*result, error) 
 		return nil, errors.Join(fmt.Errorf("%d of %d webhooks did not come: %w", a.left.Load(), n, ending.Err()), j.rejections(ctx))
 	}
 	after, err := j.processor()
-	if err != nil {
+	if err := errors.Join(err, profiled.Wait()); err != nil {
 		return nil, err
 	}
 	if twice := a.twice.Load(); twice > 0 {

@@ -22,6 +22,7 @@ type options struct {
 	runs, partitions, subscribers, rate int
 	warmUp, length                      time.Duration
 	direct, climb                       bool
+	profiles                            string
 }
 
 func main() {
@@ -34,6 +35,7 @@ func main() {
 	flag.DurationVar(&o.length, "length", 30*time.Second, "measured, of each run")
 	flag.BoolVar(&o.direct, "direct", false, "webhooks are about the usage itself, past safeguard, not about its outcome")
 	flag.BoolVar(&o.climb, "climb", true, "more and more events a second after that, until the p99 is too long")
+	flag.StringVar(&o.profiles, "profiles", "", "a `folder` for a profile of each service, of ten seconds of each run")
 	flag.Parse()
 	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return bench(daemon.UntilSignal(), dir, o) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
