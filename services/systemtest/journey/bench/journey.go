@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -49,16 +47,6 @@ type person struct {
 	charged bool
 	id      string
 	at      *timestamppb.Timestamp
-}
-
-// arrivals are when the webhooks of one run came, by the event's number; nanoseconds since base.
-type arrivals struct {
-	run   int
-	base  time.Time
-	at    []atomic.Int64
-	left  atomic.Int64
-	done  chan struct{}
-	twice atomic.Int64
 }
 
 func open(ctx context.Context, o options, cfg fleet.Config) (*journey, error) {
@@ -348,42 +336,6 @@ func (j *journey) next(run, i int) (*eventv1.Event, error) {
 	}
 	p.charged, p.id, p.at = !p.charged, e.GetId(), e.GetTime()
 	return e, nil
-}
-
-// receive notes when the webhook of an event came first.
-func (j *journey) receive(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	arrived := time.Now()
-	if err != nil {
-		return // the sender went away
-	}
-	if err := j.receiver.Verify(r.Header, body); err != nil {
-		w.WriteHeader(http.StatusUnauthorized)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
-	a := j.now.Load()
-	run, i, ok := number(body)
-	if a == nil || !ok || run != a.run || i >= len(a.at) {
-		return
-	}
-	if !a.at[i].CompareAndSwap(0, int64(arrived.Sub(a.base))) {
-		a.twice.Add(1)
-		return
-	}
-	if a.left.Add(-1) == 0 {
-		close(a.done)
-	}
-}
-
-// number finds the event behind a webhook: its own, or the cause of safeguard's outcome.
-func number(body []byte) (run, i int, ok bool) {
-	_, rest, ok := bytes.Cut(body, []byte(`"id":"e-`))
-	id, _, ok2 := bytes.Cut(rest, []byte(`"`))
-	first, second, ok3 := bytes.Cut(id, []byte("-"))
-	run, err := strconv.Atoi(string(first))
-	i, err2 := strconv.Atoi(string(second))
-	return run, i, ok && ok2 && ok3 && err == nil && err2 == nil
 }
 
 // rejections describes some events that were rejected.
