@@ -38,27 +38,36 @@ const between = time.Minute
 // Main runs the soak of a channel's service: FOR is how long it kills, SEED repeats the same choices. It ends the process: with
 // 1 and without a figure where the run shows nothing, with 1 and its figures where anything was lost, doubled or out of order.
 func Main(channel string, begin func(ctx context.Context, b *Bed, seed uint64) (*Soak, error)) {
-	if err := run(daemon.UntilSignal(), channel, begin); err != nil {
+	Run(func(ctx context.Context, b *Bed, length time.Duration, seed uint64) error {
+		return whole(ctx, b, channel, length, seed, begin)
+	}, channel)
+}
+
+// Run is the soak of services that has rounds of its own, with a bed that is open meanwhile. It ends the process like Main.
+func Run(do func(ctx context.Context, b *Bed, length time.Duration, seed uint64) error, services ...string) {
+	if err := run(daemon.UntilSignal(), do, services); err != nil {
 		fmt.Fprintln(os.Stderr, "soak failed:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, channel string, begin func(ctx context.Context, b *Bed, seed uint64) (*Soak, error)) error {
+func run(ctx context.Context, do func(ctx context.Context, b *Bed, length time.Duration, seed uint64) error, services []string) error {
 	length, seed, err := kills.Options()
 	if err != nil {
 		return err
 	}
 	fleet.Report("killing for %s, SEED=%d", length, seed)
-	return fleet.InFolder("tollgate-soak-", func(dir string) error { return runIn(ctx, dir, channel, length, seed, begin) })
+	return fleet.InFolder("tollgate-soak-", func(dir string) (err error) {
+		b, err := Open(ctx, dir, nil, services...)
+		defer func() { fleet.End(ctx, &err, b.Close) }()
+		if err != nil {
+			return err
+		}
+		return do(ctx, b, length, seed)
+	})
 }
 
-func runIn(ctx context.Context, dir, channel string, length time.Duration, seed uint64, begin func(ctx context.Context, b *Bed, seed uint64) (*Soak, error)) (err error) {
-	b, err := Open(ctx, dir, nil, channel)
-	defer func() { fleet.End(ctx, &err, b.Close) }()
-	if err != nil {
-		return err
-	}
+func whole(ctx context.Context, b *Bed, channel string, length time.Duration, seed uint64, begin func(ctx context.Context, b *Bed, seed uint64) (*Soak, error)) error {
 	s, err := begin(ctx, b, seed)
 	if err != nil {
 		return err

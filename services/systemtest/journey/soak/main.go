@@ -8,11 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
@@ -23,32 +21,16 @@ import (
 // between is how long it goes on between two quiet points.
 const between = time.Minute
 
-func main() {
-	if err := run(daemon.UntilSignal()); err != nil {
-		fmt.Fprintln(os.Stderr, "soak failed:", err)
-		os.Exit(1)
-	}
-}
+func main() { soak.Run(run, services...) }
 
-func run(ctx context.Context) error {
-	length, seed, err := kills.Options()
-	if err != nil {
+func run(ctx context.Context, b *soak.Bed, length time.Duration, seed uint64) error {
+	s := &journeySoak{bed: b, kills: kills.New(seed), check: newCheck()}
+	var err error
+	if s.traffic, err = openTraffic(ctx, b, s.check, seed); err != nil {
 		return err
 	}
-	fleet.Report("killing for %s, SEED=%d", length, seed)
-	return fleet.InFolder("tollgate-soak-", func(dir string) (err error) {
-		b, err := soak.Open(ctx, dir, nil, services...)
-		defer func() { fleet.End(ctx, &err, b.Close) }()
-		if err != nil {
-			return err
-		}
-		s := &journeySoak{bed: b, kills: kills.New(seed), check: newCheck()}
-		if s.traffic, err = openTraffic(ctx, b, s.check, seed); err != nil {
-			return err
-		}
-		b.AtEnd(s.traffic.close)
-		return s.whole(ctx, length, seed)
-	})
+	b.AtEnd(s.traffic.close)
+	return s.whole(ctx, length, seed)
 }
 
 // services are on the way of an event, in its order.

@@ -9,10 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/pause"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
@@ -29,28 +27,11 @@ const (
 	patience = 3 * time.Minute
 )
 
-func main() {
-	if err := run(daemon.UntilSignal()); err != nil {
-		fmt.Fprintln(os.Stderr, "soak failed:", err)
-		os.Exit(1)
-	}
-}
+func main() { soak.Run(run, "ingest") }
 
-func run(ctx context.Context) error {
-	length, seed, err := kills.Options()
-	if err != nil {
-		return err
-	}
-	fleet.Report("killing for %s, SEED=%d", length, seed)
-	return fleet.InFolder("tollgate-soak-", func(dir string) (err error) {
-		b, err := soak.Open(ctx, dir, nil, "ingest")
-		defer func() { fleet.End(ctx, &err, b.Close) }()
-		if err != nil {
-			return err
-		}
-		s := &queueSoak{bed: b, kills: kills.New(seed), group: consumers.New(b.Fleet, b.Replicas, tenant, seed)}
-		return s.whole(ctx, length, seed)
-	})
+func run(ctx context.Context, b *soak.Bed, length time.Duration, seed uint64) error {
+	s := &queueSoak{bed: b, kills: kills.New(seed), group: consumers.New(b.Fleet, b.Replicas, tenant, seed)}
+	return s.whole(ctx, length, seed)
 }
 
 const tenant = "soak"
