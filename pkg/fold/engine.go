@@ -97,6 +97,7 @@ func (e *Engine[B, C]) Config() EngineConfig[B, C] { return e.config }
 func (e *Engine[B, C]) Run(ctx context.Context) error {
 	return e.config.Client.Consume(ctx, stream.GroupConfig{
 		Name: e.config.Domain, Topics: []string{e.config.Topic}, Assigned: e.assigned,
+		CommitEvery: e.config.Limits.PublishedOffsetEvery,
 	}, e.work)
 }
 
@@ -112,7 +113,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Snapshots: snapshot.NewTopic(c.Client, c.Producer, cl.Progress, 30*time.Minute, 3*time.Hour),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Applied: c.Applied, Alive: cl.Alive,
 		Appender: l, Begin: ahead.Beside,
-		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, PublishedOffsetEvery: c.Limits.PublishedOffsetEvery,
+		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords,
 		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
 		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
 	})

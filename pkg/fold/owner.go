@@ -45,17 +45,16 @@ type Owner[B, C any] struct {
 	rejected *display.Limited
 	snap     *image.Reading
 
-	committed   int64 // group's offset
-	settled     int64 // what was due by the log time there, and all below it, was published
-	committedAt time.Time
-	tickedAt    time.Time
-	appended    int64 // number of the newest revision appended since opening
-	changed     <-chan struct{}
-	announceAt  time.Time // not tried again before
-	halted      control.Halted
-	snapshotAt  time.Time // not tried again before
-	next        time.Time // stamp of the first record that is not applied; zero at the log's end
-	fit         int       // how many records of the log fitted into a commit lately
+	committed  int64 // group's offset, as seen last
+	settled    int64 // what was due by the log time there, and all below it, was published
+	tickedAt   time.Time
+	appended   int64 // number of the newest revision appended since opening
+	changed    <-chan struct{}
+	announceAt time.Time // not tried again before
+	halted     control.Halted
+	snapshotAt time.Time // not tried again before
+	next       time.Time // stamp of the first record that is not applied; zero at the log's end
+	fit        int       // how many records of the log fitted into a commit lately
 }
 
 // NewOwner prepares one. It does nothing before Run, and serves one Run.
@@ -97,7 +96,8 @@ func (o *Owner[B, C]) Run(ctx context.Context) error {
 				return err
 			}
 			o.leave()
-			return o.movePublishedOffset(ctx, true)
+			o.leaveOffset(ctx)
+			return nil
 		}
 		if err != nil {
 			return err
@@ -155,9 +155,7 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if err := o.ahead.Advance(ctx); err != nil {
 		return err
 	}
-	if err := o.upkeep(ctx); err != nil {
-		return err
-	}
+	o.upkeep(ctx)
 	due, err := o.due.Next(ctx, &o.w)
 	if err != nil {
 		return err

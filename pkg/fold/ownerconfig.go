@@ -27,9 +27,11 @@ type Log interface {
 	At(ctx context.Context, offset int64) (stream.Record, bool, error)
 	// Append adds a control record at the end.
 	Append(ctx context.Context, e *event.Event) error
-	// Committed is the group's offset at assignment, -1 where there is none.
+	// Committed is the group's offset, the published offset: as it was at assignment, then what has become of CommitSoon;
+	// -1 where there is none.
 	Committed() int64
-	// Commit moves the group's offset: the published offset.
+	// CommitSoon moves the group's offset outside of the owner's turn. Commit moves it now: by an owner that leaves.
+	CommitSoon(offset int64)
 	Commit(ctx context.Context, offset int64) error
 	// Wait returns when wake is closed, and after a second at most; stream.ErrRevoked when the partition is lost.
 	Wait(ctx context.Context, wake <-chan struct{}) error
@@ -127,8 +129,6 @@ type OwnerConfig[B, C any] struct {
 	Batch int
 	// DueStep is how many subjects of a due list are worked between events; 500 where it is 0.
 	DueStep int
-	// PublishedOffsetEvery is how often a busy owner moves the group's offset.
-	PublishedOffsetEvery time.Duration
 	// Visit, where set, receives each step once its batch is committed: in a replay.
 	Visit func(Step[B])
 	// A snapshot is begun after SnapshotEvery, or after SnapshotEvents records; none is where SnapshotEvery is 0.

@@ -2,7 +2,6 @@ package fold
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,19 +11,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/state"
-	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // upkeep is what an owner does between batches, busy or not, beside snapshots.
-func (o *Owner[B, C]) upkeep(ctx context.Context) error {
+func (o *Owner[B, C]) upkeep(ctx context.Context) {
 	o.announce(ctx)
-	if limits.Elapsed(o.config.Clock(), o.committedAt, o.config.PublishedOffsetEvery) {
-		if err := o.movePublishedOffset(ctx, false); err != nil {
-			return err
-		}
+	if offset, ok := o.publishedOffset(); ok {
+		o.config.Log.CommitSoon(offset)
 	}
 	o.alarm()
-	return nil
 }
 
 // alarm reports in time that retention is about to remove what a rebuild needs.
@@ -74,9 +69,6 @@ func (o *Owner[B, C]) idle(ctx context.Context) error {
 	if err := o.tick(ctx, now); err != nil {
 		return err
 	}
-	if err := o.movePublishedOffset(ctx, false); err != nil {
-		return err
-	}
 	if limits.Elapsed(now, o.ahead.StoredAt, limits.IdleCommit) || o.w.Offset > o.ahead.Stored.Offset {
 		return o.ahead.Add(ctx, o.w, state.Commit{})
 	}
@@ -118,31 +110,30 @@ func (o *Owner[B, C]) untilTick() time.Duration {
 	return min(max(first.Sub(now), time.Millisecond), limits.IdleCommit)
 }
 
-// publishedOffsetTimeout bounds a commit of the group's offset: a coordinator that does not answer makes the published offset lag, which
-// costs repeats after a loss, and this partition as long each time.
-const publishedOffsetTimeout = 2 * time.Second
-
-// movePublishedOffset moves the group's offset to the watermark, once everything due by its log time was published: what lies below
-// is never published again.
-func (o *Owner[B, C]) movePublishedOffset(ctx context.Context, last bool) error {
+// publishedOffset is what the group's offset can move to: the watermark, once everything due by its log time was published.
+// What lies below is never published again.
+func (o *Owner[B, C]) publishedOffset() (offset int64, further bool) {
+	o.committed = max(o.committed, o.config.Log.Committed())
 	if !o.due.Outstanding(&o.w) {
 		o.settled = o.w.Offset
 	}
-	offset := min(o.settled, o.ahead.Stored.Offset)
-	if o.w.Status != state.Ready || offset <= o.committed {
-		return nil
+	offset = min(o.settled, o.ahead.Stored.Offset)
+	return offset, o.w.Status == state.Ready && offset > o.committed
+}
+
+// lastCommitTimeout bounds the commit of the group's offset by an owner that leaves: a coordinator that does not answer
+// costs repeats after a loss of the store, and does not hold the partition.
+const lastCommitTimeout = 2 * time.Second
+
+// leaveOffset moves the group's offset for the next owner.
+func (o *Owner[B, C]) leaveOffset(ctx context.Context) {
+	offset, ok := o.publishedOffset()
+	if !ok {
+		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishedOffsetTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lastCommitTimeout)
 	defer cancel()
-	o.committedAt = o.config.Clock()
-	err := o.config.Log.Commit(ctx, offset)
-	switch {
-	case err == nil:
-		o.committed = offset
-	case errors.Is(err, stream.ErrRevoked) && !last:
-		return err
-	default:
-		o.config.Metrics.PublishedOffsetErrors.Inc()
+	if err := o.config.Log.Commit(ctx, offset); err != nil {
+		o.config.Logger.Debug("group's offset not committed", zap.Error(err))
 	}
-	return nil
 }

@@ -93,7 +93,7 @@ func (p *partition) run() {
 			Fold: &evaluation{topic: p.names, prefix: "own", metrics: p.metrics},
 			Log:  p, Store: p.store, Publisher: p, Foreign: p.foreign, Revisions: foldtest.Revisions[*Book](p.books), Snapshots: foldtest.NoSnapshots{}, Applied: p.applied,
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
-			Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+			Cache: 100, Batch: 100, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 		})
 		switch err := o.Run(p.t.Context()); {
 		case err == nil:

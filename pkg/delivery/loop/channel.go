@@ -138,9 +138,9 @@ type kafka interface {
 	// OffsetAt is the offset of the first record stamped at or after a time, the end of the log where there is none.
 	OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (int64, error)
 	Produce(ctx context.Context, recs ...stream.Record) ([]stream.ProduceResult, error)
-	// Position commits the group's offset, which follows the store's. Monitoring of lag uses it, and Committed returns it,
-	// −1 for none: a store behind it was set back.
-	Position(ctx context.Context, offset int64) error
+	// Position has the group's offset committed some time, which follows the store's. Monitoring of lag uses it, and
+	// Committed returns it, −1 for none: a store behind it was set back.
+	Position(offset int64)
 	Committed() int64
 	// WriteSnapshot appends records of a snapshot in their order; Newest reads the newest.
 	WriteSnapshot(ctx context.Context, records ...*statev1.SnapshotRecord) error

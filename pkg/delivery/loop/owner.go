@@ -120,9 +120,6 @@ type owner struct {
 	snapshots snapshots
 	// snapshotAt and snapshotOffset are of the last snapshot of this owner.
 	snapshotAt, snapshotOffset int64
-
-	groupCommittedAt, groupOffset int64
-	groupCommitting               atomic.Bool
 }
 
 // job is one attempt to make.

@@ -311,23 +311,7 @@ func (o *owner) commitDone(c committed) error {
 	for _, key := range c.undeliveredPending {
 		o.queue.Committed(key, now)
 	}
-	o.commitGroupOffset(now)
+	o.kafka.Position(o.mark.Offset)
 	o.writeSnapshot(c.snapshot, now)
 	return nil
-}
-
-// commitGroupOffset commits the group's offset for monitoring of lag; this package never starts from it.
-func (o *owner) commitGroupOffset(now int64) {
-	if now-o.groupCommittedAt < o.idle().Milliseconds() || o.mark.Offset == o.groupOffset || !o.groupCommitting.CompareAndSwap(false, true) {
-		return
-	}
-	o.groupCommittedAt, o.groupOffset = now, o.mark.Offset
-	offset := o.mark.Offset
-	o.workers.Go(func() {
-		defer o.groupCommitting.Store(false)
-		err := o.within(o.send, func(ctx context.Context) error { return o.kafka.Position(ctx, offset) })
-		if err != nil {
-			o.log.Debug("group's offset not committed", zap.Error(err))
-		}
-	})
 }

@@ -288,14 +288,13 @@ func (r *replica) Read(ctx context.Context, from int64) (<-chan stream.Fetched, 
 	return out, func() { cancel(); reader.Wait() }
 }
 
-func (r *replica) Position(_ context.Context, offset int64) error {
+func (r *replica) Position(offset int64) {
 	if r.dead() {
-		return errKilled
+		return
 	}
 	if offset > r.sim.group.Load() {
 		r.sim.group.Store(offset)
 	}
-	return nil
 }
 
 func (r *replica) Committed() int64 { return r.sim.group.Load() }

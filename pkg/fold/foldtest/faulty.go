@@ -88,6 +88,14 @@ func (p *faulty[B, C]) Append(_ context.Context, e *event.Event) error {
 
 func (p *faulty[B, C]) Committed() int64 { return p.runningOwner.committed }
 
+// CommitSoon reaches the group some time, or never.
+func (p *faulty[B, C]) CommitSoon(offset int64) {
+	p.runningOwner.soon = max(p.runningOwner.soon, offset)
+	if p.history.quiet {
+		p.history.commitSoon(p.runningOwner)
+	}
+}
+
 func (p *faulty[B, C]) Commit(_ context.Context, offset int64) error {
 	return p.runningOwner.call("published_offset", func() error {
 		if p.runningOwner.generation < p.history.generation {

@@ -92,6 +92,28 @@ func (w *history[B, C]) reachOne() {
 	w.flights = w.flights[:len(w.flights)-1]
 }
 
+// commitOne moves the group's offset for one of the owners, at work, standing still or dead.
+func (w *history[B, C]) commitOne() {
+	if w.random.IntN(12) > 0 {
+		return
+	}
+	owners := append([]*runningOwner{w.current}, w.zombies...)
+	w.commitSoon(owners[w.random.IntN(len(owners))])
+}
+
+// commitSoon moves the group's offset to what an owner has asked for: not for one whose generation is over. The answer
+// may be lost.
+func (w *history[B, C]) commitSoon(a *runningOwner) {
+	if a == nil || a.soon == 0 || a.generation < w.generation {
+		return
+	}
+	w.committed = max(w.committed, a.soon)
+	if !w.faults || w.quiet || w.random.IntN(8) > 0 {
+		a.committed = max(a.committed, a.soon)
+	}
+	a.soon = 0
+}
+
 // MostAhead is how many batches an owner has published at most after another one had taken its partition, over all histories.
 var MostAhead atomic.Int64
 

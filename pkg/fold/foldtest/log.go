@@ -78,6 +78,9 @@ func (l *Log) Append(context.Context, *event.Event) error {
 // Committed is that of a group without offsets.
 func (l *Log) Committed() int64 { return -1 }
 
+// CommitSoon is not needed.
+func (l *Log) CommitSoon(int64) {}
+
 // Commit is not needed.
 func (l *Log) Commit(context.Context, int64) error { return nil }
 

@@ -16,7 +16,8 @@ import (
 // runningOwner is an owner and the goroutine it runs in.
 type runningOwner struct {
 	generation int
-	committed  int64
+	committed  int64 // of the group, as the owner sees it
+	soon       int64 // that its group commits some time
 	arrive     chan string
 	resume     chan injection
 	done       chan error
@@ -92,7 +93,7 @@ func (w *history[B, C]) start() {
 		Fold: w.simulation.NewFold(), Options: w.simulation.Options, Log: faultyLog[B, C]{p}, Appender: p, Store: faultyStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: faultySnapshots[B, C]{p, w.backend.Snapshots()}, Begin: p.begin,
 		Clock: func() time.Time { return w.now }, Logger: zap.NewNop(),
 		Metrics: fold.NewMetrics("simulation", "simulation", prometheus.NewRegistry()),
-		Cache:   1 + w.random.IntN(8), Batch: 1 + w.random.IntN(12), DueStep: 1 + w.random.IntN(3), PublishedOffsetEvery: time.Duration(w.random.IntN(3)) * time.Second,
+		Cache:   1 + w.random.IntN(8), Batch: 1 + w.random.IntN(12), DueStep: 1 + w.random.IntN(3),
 		SnapshotEvery: time.Hour, SnapshotEvents: int64(20 + w.random.IntN(100)),
 	})
 	a.owner = o

@@ -265,6 +265,8 @@ func (l *stepLog[B, C]) Committed() int64 {
 	return l.d.Committed
 }
 
+func (l *stepLog[B, C]) CommitSoon(offset int64) { l.d.Committed = offset }
+
 func (l *stepLog[B, C]) Commit(_ context.Context, offset int64) error {
 	l.d.Committed = offset
 	return nil

@@ -154,6 +154,7 @@ func (w *history[B, C]) step() {
 		w.start()
 	}
 	w.reachOne()
+	w.commitOne()
 	if w.simulation.Calls != nil && w.peers == nil && w.callStep() {
 		return
 	}

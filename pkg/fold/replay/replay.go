@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -131,7 +130,7 @@ func Run[B, C any](ctx context.Context, c Config[B, C]) (*Result[B, C], error) {
 		Service: c.Service, Partition: c.Partition, Topic: c.Topic, Rejected: c.Rejected,
 		Fold: c.Fold, Options: c.Options, Log: l, Store: store, Publisher: publisher(c.Publish), Revisions: replayRevisions[C]{func(r state.Revision) (C, error) { return c.At(ctx, r) }}, Snapshots: snapshots,
 		Clock: c.Clock, Logger: zap.NewNop(), Metrics: fold.NewMetrics(c.Service, c.Partition.Domain, prometheus.NewRegistry()),
-		Cache: 1, Batch: fold.DefaultLimits().BatchRecords, PublishedOffsetEvery: math.MaxInt64,
+		Cache: 1, Batch: fold.DefaultLimits().BatchRecords,
 		Visit: visit,
 	})
 	if err := o.Run(ctx); err != nil {

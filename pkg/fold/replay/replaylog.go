@@ -107,6 +107,7 @@ func (l *replayLog) At(ctx context.Context, offset int64) (stream.Record, bool, 
 
 func (l *replayLog) Append(context.Context, *event.Event) error { return nil }
 func (l *replayLog) Committed() int64                           { return -1 }
+func (l *replayLog) CommitSoon(int64)                           {}
 func (l *replayLog) Commit(context.Context, int64) error        { return nil }
 func (l *replayLog) Progress()                                  {}
 func (l *replayLog) Worked(int64)                               {}

@@ -33,6 +33,7 @@ func Conformance(t *testing.T, b Broker) {
 		{"a fetch passes over control batches and nothing else", testControlBatches},
 		{"commits never move back and end with the generation", testCommits},
 		{"positions of a group without members are kept with their metadata", testPositions},
+		{"offsets that need not be waited for are committed together", testCommitSoon},
 		{"what a member commits beside an offset reaches the next one", testCommittedMetadata},
 		{"members that join, leave and are killed hand over without a gap", testRebalance},
 		{"a drained worker finishes and commits what it began", testDrain},

@@ -187,7 +187,7 @@ func (p *partition) owner(log fold.Log, publisher fold.Publisher, clock func() t
 		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
 		Fold: f, Options: Takes(), Log: log, Store: p.store, Publisher: publisher, Revisions: foldtest.Revisions[*Catalog](p.catalogs), Snapshots: foldtest.NoSnapshots{},
 		Clock: clock, Logger: zap.NewNop(), Metrics: fold.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
-		Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+		Cache: 100, Batch: 100, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 	})
 }
 

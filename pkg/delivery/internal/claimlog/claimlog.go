@@ -44,12 +44,7 @@ func (l *ClaimLog) Produce(ctx context.Context, recs ...stream.Record) ([]stream
 	return l.Producer.ProduceResults(ctx, recs...)
 }
 
-func (l *ClaimLog) Position(ctx context.Context, offset int64) error {
-	if offset < l.Claim.Committed() { // the store was set back, the group's offset was not
-		return nil
-	}
-	return l.Claim.Commit(ctx, offset)
-}
+func (l *ClaimLog) Position(offset int64) { l.Claim.CommitSoon(offset) }
 
 func (l *ClaimLog) Committed() int64 { return l.Claim.Committed() }
 

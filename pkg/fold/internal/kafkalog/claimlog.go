@@ -118,6 +118,8 @@ func (l *ClaimLog) Worked(offset int64) { l.Claim.Worked(offset) }
 
 func (l *ClaimLog) Committed() int64 { return l.Claim.Committed() }
 
+func (l *ClaimLog) CommitSoon(offset int64) { l.Claim.CommitSoon(offset) }
+
 func (l *ClaimLog) Commit(ctx context.Context, offset int64) error {
 	return l.Claim.Commit(ctx, offset)
 }

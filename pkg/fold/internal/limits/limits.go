@@ -19,7 +19,7 @@ type Limits struct {
 	CacheRecords int `yaml:"cache_records" env:"TOLLGATE_STATE_CACHE_RECORDS"`
 	// BatchRecords is how many records of the log one commit holds at most.
 	BatchRecords int `yaml:"batch_records" env:"TOLLGATE_STATE_BATCH_RECORDS"`
-	// PublishedOffsetEvery is how often a busy partition moves its group's offset: what was published since is published again after a loss
+	// PublishedOffsetEvery is how often the offsets of the group are committed, all partitions of a process together: what was published since is published again after a loss
 	// of the store.
 	PublishedOffsetEvery time.Duration `yaml:"published_offset_every" env:"TOLLGATE_STATE_PUBLISHED_OFFSET_EVERY"`
 	// SnapshotEvery and SnapshotEvents: a partition is written to state.snapshots at each multiple of that time of the clock, all

@@ -16,7 +16,7 @@ type Metrics struct {
 	rejected                                                                *prometheus.CounterVec
 	batches                                                                 prometheus.Histogram
 	commitSeconds, publishSeconds                                           prometheus.Histogram
-	PublishedOffsetErrors, SnapshotErrors, Fenced                           prometheus.Counter
+	SnapshotErrors, Fenced                                                  prometheus.Counter
 	calls                                                                   *prometheus.CounterVec
 	callSeconds                                                             prometheus.Histogram
 	CallsWaiting                                                            prometheus.Gauge
@@ -87,23 +87,22 @@ func New(service, domain string, reg prometheus.Registerer) *Metrics {
 	}
 	seconds := prometheus.ExponentialBuckets(0.0002, 2, 14)
 	m := &Metrics{
-		events:                counter("events_total", "Records of the log that were applied, without control records."),
-		duplicates:            counter("duplicates_total", "Events that had been counted before, at another offset."),
-		tooLate:               counter("too_late_to_deduplicate_total", "Events older than the window in which a repeat is known again; they were counted."),
-		futureTimestamp:       counter("future_timestamp_total", "Events whose own time was more than five minutes in the future; they count as of now."),
-		evicted:               counter("dedup_evicted_total", "Remembered ids that had to go before the window's end, because a subject had too many."),
-		timers:                counter("timers_total", "Timers that fired."),
-		outcomes:              counter("outcomes_total", "Records published, repeats included."),
-		batches:               histogram("batch_events", "Log records per commit.", prometheus.ExponentialBuckets(1, 2, 13)),
-		commitSeconds:         histogram("commit_seconds", "Time of one Fenced commit.", seconds),
-		publishSeconds:        histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
-		PublishedOffsetErrors: counter("published_offset_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
-		snapshots:             counter("snapshots_total", "Snapshots written to their end mark."),
-		SnapshotErrors:        counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
-		callSeconds:           histogram("call_seconds", "Time of one call, from its arrival to its answer.", seconds),
-		superseded:            counter("calls_superseded_total", "Records of calls that do nothing: copies, and those an earlier owner appended late."),
-		rulesLeft:             counter("state_full_total", "Records of rules that events selected beyond the 200, or 512 KiB, that one may change; they were left as they are."),
-		Fenced:                counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
+		events:          counter("events_total", "Records of the log that were applied, without control records."),
+		duplicates:      counter("duplicates_total", "Events that had been counted before, at another offset."),
+		tooLate:         counter("too_late_to_deduplicate_total", "Events older than the window in which a repeat is known again; they were counted."),
+		futureTimestamp: counter("future_timestamp_total", "Events whose own time was more than five minutes in the future; they count as of now."),
+		evicted:         counter("dedup_evicted_total", "Remembered ids that had to go before the window's end, because a subject had too many."),
+		timers:          counter("timers_total", "Timers that fired."),
+		outcomes:        counter("outcomes_total", "Records published, repeats included."),
+		batches:         histogram("batch_events", "Log records per commit.", prometheus.ExponentialBuckets(1, 2, 13)),
+		commitSeconds:   histogram("commit_seconds", "Time of one Fenced commit.", seconds),
+		publishSeconds:  histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
+		snapshots:       counter("snapshots_total", "Snapshots written to their end mark."),
+		SnapshotErrors:  counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
+		callSeconds:     histogram("call_seconds", "Time of one call, from its arrival to its answer.", seconds),
+		superseded:      counter("calls_superseded_total", "Records of calls that do nothing: copies, and those an earlier owner appended late."),
+		rulesLeft:       counter("state_full_total", "Records of rules that events selected beyond the 200, or 512 KiB, that one may change; they were left as they are."),
+		Fenced:          counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
 	}
 	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "rejected_total",
 		Help: "Events sent to the rejected topic, by reason.", ConstLabels: labels}, []string{"reason"})

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
 	"github.com/tollgate/tollgate/pkg/stream/internal/codec"
@@ -40,6 +38,7 @@ type Claim struct {
 
 	commitSlot chan struct{} // one commit in flight
 	last       int64         // highest offset a commit was asked for; guarded by commitSlot
+	soon       atomic.Int64  // highest offset of CommitSoon, none below 1
 }
 
 func newClaim(g *group, topic string, partition, generation int32, member string, at Position,
@@ -114,77 +113,6 @@ func (cl *Claim) fetchBy(ctx context.Context, from int64,
 	default:
 		return b, err
 	}
-}
-
-// Commit stores offset as the group's position: everything below it is done.
-// One commit is in flight per partition, and an offset below an earlier one is
-// ErrNotMonotonic. Temporary errors are retried until ctx ends; ErrRevoked means
-// the group has moved on and the next owner repeats from the last commit.
-func (cl *Claim) Commit(ctx context.Context, offset int64) error {
-	return cl.CommitWith(ctx, offset, "")
-}
-
-// CommitWith is Commit with a text beside the offset, for the next owner of the partition: Metadata is there what it was
-// here. Brokers take 4096 bytes of it unless they are set otherwise.
-func (cl *Claim) CommitWith(ctx context.Context, offset int64, metadata string) error {
-	defer cl.waiting()()
-	select {
-	case cl.commitSlot <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("commit %s/%d at %d: %w", cl.Topic, cl.Partition, offset, ctx.Err())
-	}
-	defer func() { <-cl.commitSlot }()
-	if offset < cl.last || offset < 0 {
-		return fmt.Errorf("commit %s/%d at %d after %d: %w", cl.Topic, cl.Partition, offset, cl.last, ErrNotMonotonic)
-	}
-	cl.last = offset
-	c := cl.g.c
-	label := c.TopicLabel(cl.Topic)
-	err := c.Retry(ctx, cluster.WaitKey{For: "commit", Topic: cl.Topic, Partition: cl.Partition},
-		func(ctx context.Context) error {
-			err := cl.commitOnce(ctx, offset, metadata)
-			if errors.Is(err, kafka.RebalanceInProgress) && cl.drain.Err() != nil {
-				err = fmt.Errorf("%w: %w", kafka.IllegalGeneration, err) // too late for this generation
-			}
-			if err != nil {
-				c.metrics.commitErrors.WithLabelValues(label).Inc()
-			}
-			return err
-		})
-	switch {
-	case err == nil:
-		cl.mu.Lock()
-		cl.committed, cl.metadata = offset, metadata
-		cl.mu.Unlock()
-		cl.Worked(offset)
-		c.metrics.commits.WithLabelValues(label).Inc()
-		return nil
-	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err,
-		kafka.FencedInstanceID):
-		return fmt.Errorf("commit %s/%d at %d: %w: %w", cl.Topic, cl.Partition, offset, ErrRevoked, err)
-	default:
-		return fmt.Errorf("commit %s/%d at %d: %w", cl.Topic, cl.Partition, offset, err)
-	}
-}
-
-func (cl *Claim) commitOnce(ctx context.Context, offset int64, metadata string) error {
-	ctx, cancel := context.WithTimeout(ctx, cl.g.c.CallTimeout)
-	defer cancel()
-	res, err := cl.g.c.Kafka.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
-		GroupID:      cl.g.id,
-		GenerationID: int(cl.Generation),
-		MemberID:     cl.member,
-		Topics:       map[string][]kafka.OffsetCommit{cl.Topic: {{Partition: int(cl.Partition), Offset: offset, Metadata: metadata}}},
-	})
-	if err != nil {
-		return err
-	}
-	for _, p := range res.Topics[cl.Topic] {
-		if p.Partition == int(cl.Partition) {
-			return p.Error
-		}
-	}
-	return fmt.Errorf("answer does not name partition %d", cl.Partition)
 }
 
 // Progress reports that the partition's work is alive, to the watchdog, and that work which had failed goes on, to

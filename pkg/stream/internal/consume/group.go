@@ -36,6 +36,8 @@ type GroupConfig struct {
 	// Watchdog is how long work may show no sign before the member leaves the group and
 	// Consume fails with ErrStuck. Default 60 s; negative: never.
 	Watchdog time.Duration
+	// CommitEvery is how often Claim.CommitSoon commits. Default 1 s.
+	CommitEvery time.Duration
 	// Assigned, where set, is called with how many partitions a generation gave this member, before any of them is
 	// worked. 0 is reported as well: there are more members than partitions.
 	Assigned func(partitions int)
@@ -52,6 +54,7 @@ func (g GroupConfig) withDefaults() GroupConfig {
 	set(&g.Rebalance, 20*time.Second)
 	set(&g.Drain, 3*time.Second)
 	set(&g.Watchdog, time.Minute)
+	set(&g.CommitEvery, time.Second)
 	return g
 }
 
@@ -66,6 +69,9 @@ func (g GroupConfig) validate(callTimeout time.Duration) error {
 	if g.Heartbeat > g.Session/3 {
 		violations = append(violations, fmt.Errorf("heartbeat: %s is more than a third of the session timeout %s",
 			g.Heartbeat, g.Session))
+	}
+	if g.CommitEvery < 0 {
+		violations = append(violations, fmt.Errorf("commit every: %s is below 0", g.CommitEvery))
 	}
 	if g.Drain >= g.Session {
 		violations = append(violations, fmt.Errorf("drain: %s is not below the session timeout %s", g.Drain, g.Session))
@@ -247,6 +253,7 @@ func (g *group) hold(ctx, revoked context.Context, gen *kafka.Generation) error 
 			}
 		})
 	}
+	go g.commits(drain, claims)
 	idle := make(chan struct{})
 	go func() {
 		work.Wait()
@@ -303,6 +310,7 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 	key := cl.workKey()
 	defer g.c.Done(key)
 	for attempt := 0; cl.drain.Err() == nil; attempt++ {
+		cl.forgetSoon()
 		began := time.Now()
 		err := g.work(ctx, cl)
 		switch {
