@@ -92,7 +92,7 @@ func (w *history[B, C]) reachOne() {
 	w.flights = w.flights[:len(w.flights)-1]
 }
 
-// commitOne moves the group's offset for one of the owners, at work, standing still or dead.
+// commitOne moves the group's offset for one of the owners, at work, stopped or dead.
 func (w *history[B, C]) commitOne() {
 	if w.random.IntN(12) > 0 {
 		return
