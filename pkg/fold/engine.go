@@ -300,21 +300,32 @@ func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error)
 	return none, e.elsewhere(ctx, number)
 }
 
+// Cached is Read where that takes no more than memory.
+func (e *Engine[B, C]) Cached(key string) (r Reading[B], ok bool) {
+	if o := e.owner(e.Partition(key)); o != nil {
+		if w, raw, cached, ours := o.view.Read(record.Key(key)); cached && ours && w.Status == state.Ready {
+			r, err := e.reading(w, raw)
+			return r, err == nil
+		}
+	}
+	return r, false
+}
+
 func (e *Engine[B, C]) reading(w state.Watermark, raw []byte) (Reading[B], error) {
 	r := Reading[B]{Offset: w.Offset, Revision: w.Revision, Time: time.UnixMilli(w.LogTime).UTC(), Staleness: max(0, e.config.Clock().Sub(time.UnixMilli(w.At)))}
 	if raw == nil {
 		return r, nil
 	}
-	h, body, err := record.DecodeHeader(raw)
+	o, err := record.ReadOutline(raw)
 	if err != nil {
 		return r, fmt.Errorf("read record: %w", err)
 	}
-	if h.Gone {
+	if o.Gone {
 		return r, nil
 	}
-	if r.Body, err = e.decode(body); err != nil {
+	if r.Body, err = e.decode(o.Body); err != nil {
 		return r, fmt.Errorf("read record: %w", err)
 	}
-	r.Exists, r.Sequence = true, h.Sequence()
+	r.Exists, r.Sequence = true, o.Sequence
 	return r, nil
 }

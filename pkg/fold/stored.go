@@ -70,6 +70,6 @@ func (e *Engine[B, C]) Subjects(ctx context.Context, partition int32, cursor str
 
 // BodyOf is the service's part of a stored record, for those who compare states without an engine.
 func BodyOf(stored []byte) ([]byte, error) {
-	_, body, err := record.DecodeHeader(stored)
-	return body, err
+	o, err := record.ReadOutline(stored)
+	return o.Body, err
 }

@@ -170,9 +170,9 @@ func (r *Result[B, C]) Body(subject string) (body B, ok bool) {
 	if !ok {
 		return body, false
 	}
-	_, rest, err := record.DecodeHeader(raw)
+	o, err := record.ReadOutline(raw)
 	if err == nil {
-		body, err = r.fold.Decode(rest)
+		body, err = r.fold.Decode(o.Body)
 	}
 	return body, err == nil // it was encoded here
 }

@@ -34,6 +34,13 @@ func (s *fakeEngine) Read(context.Context, string) (fold.Reading[account.Subscri
 	return s.reading, s.readErr
 }
 
+func (s *fakeEngine) Cached(string) (fold.Reading[account.Subscriber], bool) {
+	if s.readErr == nil {
+		s.readings++
+	}
+	return s.reading, s.readErr == nil
+}
+
 func (s *fakeEngine) ReadStored(context.Context, string) (fold.Reading[account.Subscriber], error) {
 	s.storedReads++
 	return s.stored, s.storedErr

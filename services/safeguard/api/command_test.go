@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -279,90 +278,4 @@ func TestCommand_SentOnIsTriedOnce(t *testing.T) {
 			t.Errorf("%v: a peer takes it as %d", test.err, got)
 		}
 	}
-}
-
-// held is a stream in memory, as its handler sees it.
-type held struct {
-	grpc.ServerStream
-	ctx  context.Context
-	in   chan *optionsv1.ChargeStreamRequest
-	mu   sync.Mutex
-	sent []*optionsv1.ChargeStreamResponse
-}
-
-func (h *held) Context() context.Context { return h.ctx }
-
-func (h *held) Recv() (*optionsv1.ChargeStreamRequest, error) {
-	select {
-	case m := <-h.in:
-		return m, nil
-	case <-h.ctx.Done():
-		return nil, h.ctx.Err()
-	}
-}
-
-func (h *held) Send(m *optionsv1.ChargeStreamResponse) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.sent = append(h.sent, m)
-	return nil
-}
-
-func TestStream_AnswersWhatCameBeforeItEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		h := &held{ctx: ctx, in: make(chan *optionsv1.ChargeStreamRequest, 2*inFlight)}
-		for i := range 2 * inFlight {
-			h.in <- &optionsv1.ChargeStreamRequest{Tag: uint64(i)}
-		}
-		stopping, release := make(chan struct{}), make(chan struct{})
-		ended := make(chan error, 1)
-		go func() {
-			ended <- tagged(h, stopping, time.Minute, func(ctx context.Context, r *optionsv1.ChargeStreamRequest) *optionsv1.ChargeStreamResponse {
-				if r.GetTag()%2 == 0 {
-					<-release
-				}
-				return &optionsv1.ChargeStreamResponse{Tag: r.GetTag()}
-			})
-		}()
-		synctest.Wait()
-		h.mu.Lock()
-		odd := len(h.sent)
-		h.mu.Unlock()
-		if odd != inFlight-1 { // the last one waits for a place
-			t.Errorf("%d answered while others are slow, %d not taken", odd, len(h.in))
-		}
-		close(stopping)
-		close(release)
-		err := <-ended
-		cancel() // as the server does once the handler is gone
-		if fault.ReasonOf(err) != "STOPPING" {
-			t.Errorf("it ended with %v", err)
-		}
-		synctest.Wait()
-		seen := map[uint64]int{}
-		for _, m := range h.sent {
-			seen[m.GetTag()]++
-		}
-		if len(seen) != len(h.sent) {
-			t.Error("something was answered twice")
-		}
-	})
-}
-
-func TestStream_PanicOfOneAnswerEndsIt(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	h := &held{ctx: ctx, in: make(chan *optionsv1.ChargeStreamRequest, 1)}
-	h.in <- &optionsv1.ChargeStreamRequest{}
-	stopping := make(chan struct{})
-	defer func() {
-		if p := recover(); p == nil {
-			t.Error("nothing is known of the panic")
-		}
-	}()
-	_ = tagged(h, stopping, time.Minute, func(context.Context, *optionsv1.ChargeStreamRequest) *optionsv1.ChargeStreamResponse {
-		defer close(stopping)
-		panic("boom")
-	})
 }

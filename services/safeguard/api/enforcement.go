@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/safeguard/account"
@@ -34,6 +35,9 @@ func newEnforcement(s *subscribers, f *forwarding) *enforcement {
 
 // Authorize answers whether a subscriber may use something now.
 func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeRequest) (*optionsv1.AuthorizeResponse, error) {
+	if res, err, done := v.authorizeAtOnce(req); done {
+		return res, err
+	}
 	at, asked, err := authorizeIn(req)
 	if err != nil {
 		return nil, err
@@ -46,6 +50,25 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 	if err == nil {
 		now, err = v.view(ctx, at, &r)
 	}
+	return v.decide(req, at, asked, now, &r, err)
+}
+
+// authorizeAtOnce answers where that waits for nothing: the request is wrong, or the subscriber is in memory.
+func (v *enforcement) authorizeAtOnce(req *optionsv1.AuthorizeRequest) (res *optionsv1.AuthorizeResponse, err error, done bool) {
+	at, asked, err := authorizeIn(req)
+	if err != nil {
+		return nil, err, true
+	}
+	now, r, ok := v.cached(at)
+	if !ok {
+		return nil, nil, false
+	}
+	res, err = v.decide(req, at, asked, now, &r, nil)
+	return res, err, true
+}
+
+// decide answers from what is known of a subscriber; err is why that is not all.
+func (v *enforcement) decide(req *optionsv1.AuthorizeRequest, at subject, asked spend.Option, now account.View, r *fold.Reading[account.Subscriber], err error) (*optionsv1.AuthorizeResponse, error) {
 	var a account.Authorization
 	switch {
 	case err != nil:

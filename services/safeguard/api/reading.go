@@ -16,6 +16,8 @@ import (
 type records interface {
 	// Read answers from this replica's partitions.
 	Read(ctx context.Context, key string) (fold.Reading[account.Subscriber], error)
+	// Cached is Read where that takes no more than memory.
+	Cached(key string) (fold.Reading[account.Subscriber], bool)
 	// ReadStored answers from the store, whichever replica has the partition.
 	ReadStored(ctx context.Context, key string) (fold.Reading[account.Subscriber], error)
 	// Call adds a command to the log and answers after the commit that holds it.
@@ -88,13 +90,7 @@ func read[Res any](ctx context.Context, s *subscribers, at subject, after *optio
 
 // view brings what was read to the present.
 func (s *subscribers) view(ctx context.Context, at subject, r *fold.Reading[account.Subscriber]) (account.View, error) {
-	v := account.View{
-		Tenant: at.tenant, MSISDN: at.msisdn, Exists: r.Exists, Subscriber: r.Body,
-		Sequence: r.Sequence, LogTime: r.Time, Staleness: r.Staleness, Now: s.clock(),
-	}
-	if r.Time.After(v.Now) {
-		v.Now = r.Time
-	}
+	v := s.viewed(at, r)
 	if !r.Exists || !r.Body.Alive() {
 		return v, nil
 	}
@@ -104,6 +100,35 @@ func (s *subscribers) view(ctx context.Context, at subject, r *fold.Reading[acco
 	}
 	v.Under(c)
 	return v, nil
+}
+
+// viewed is what was read, under no configuration yet.
+func (s *subscribers) viewed(at subject, r *fold.Reading[account.Subscriber]) account.View {
+	v := account.View{
+		Tenant: at.tenant, MSISDN: at.msisdn, Exists: r.Exists, Subscriber: r.Body,
+		Sequence: r.Sequence, LogTime: r.Time, Staleness: r.Staleness, Now: s.clock(),
+	}
+	if r.Time.After(v.Now) {
+		v.Now = r.Time
+	}
+	return v
+}
+
+// cached is view where reading takes no more than memory.
+func (s *subscribers) cached(at subject) (v account.View, r fold.Reading[account.Subscriber], ok bool) {
+	if r, ok = s.records.Cached(at.key()); !ok {
+		return v, r, false
+	}
+	v = s.viewed(at, &r)
+	if r.Exists && r.Body.Alive() {
+		c, err := s.catalogs.At(r.Revision)
+		if err != nil {
+			return v, r, false
+		}
+		v.Under(c)
+	}
+	s.answered.read(fromOwner)
+	return v, r, true
 }
 
 // isFinal is whether an error of a peer is an answer: of what the caller did, or what does not exist. Other errors are that

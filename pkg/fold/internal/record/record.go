@@ -111,6 +111,16 @@ func Flagged(record []byte, flag byte) bool { return len(record) > 1 && record[1
 
 var errCutShort = errors.New("read record of a subject: it is cut short")
 
+func checkFormat(record []byte) error {
+	if len(record) < 2 {
+		return errCutShort
+	}
+	if record[0] != recordFormat {
+		return &state.FormatError{What: "a subject's record", Has: record[0], Knows: recordFormat}
+	}
+	return nil
+}
+
 // DecodeHeader returns the header and the body behind it.
 func DecodeHeader(b []byte) (h Header, body []byte, err error) {
 	body, err = h.Decode(b, func(name []byte) string { return string(name) })
@@ -119,11 +129,8 @@ func DecodeHeader(b []byte) (h Header, body []byte, err error) {
 
 // Decode fills an empty header, whose slices may have room, and returns the body behind it.
 func (h *Header) Decode(b []byte, name func([]byte) string) (body []byte, err error) {
-	if len(b) < 2 {
-		return nil, errCutShort
-	}
-	if b[0] != recordFormat {
-		return nil, &state.FormatError{What: "a subject's record", Has: b[0], Knows: recordFormat}
+	if err := checkFormat(b); err != nil {
+		return nil, err
 	}
 	r := wire.Reader{Rest: b[2:]}
 	h.Side, h.Moved, h.Gone = b[1]&SideFlag != 0, b[1]&movedFlag != 0, b[1]&GoneFlag != 0
@@ -158,36 +165,6 @@ func (h *Header) Decode(b []byte, name func([]byte) string) (body []byte, err er
 		return nil, errCutShort
 	}
 	return r.Rest, nil
-}
-
-// SegmentsHolding gives each the number of every segment of a record that an id may be in, without decoding the rest.
-func SegmentsHolding(record []byte, a ID, each func(number uint64)) {
-	r := wire.Reader{Rest: record[2:]}
-	r.Uvarint()
-	r.Uvarint()
-	r.Bytes(uint64(len(event.Identity{})))
-	if record[1]&movedFlag != 0 {
-		r.Bytes(uint64(r.Byte()) * uint64(len(event.Identity{})))
-		r.Uvarint()
-	}
-	r.Uvarint()
-	if record[1]&listedFirstFlag == 0 {
-		r.Uvarint()
-	}
-	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
-		readTimerName(&r)
-		r.Uvarint()
-	}
-	r.Uvarint()
-	r.Uvarint()
-	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
-		number := r.Uvarint()
-		r.Uvarint()
-		r.Uvarint()
-		if raw := r.Bytes(uint64(len(Filter{}))); !r.Bad && a.MayBeIn(raw) {
-			each(number)
-		}
-	}
 }
 
 // creatorsKept is how many moves to one key are known from their repeats.

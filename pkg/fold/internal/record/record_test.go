@@ -71,9 +71,16 @@ func TestHeader_IsReadAsWritten(t *testing.T) {
 				t.Fatalf("the first segment holds the id, %d are named", holding)
 			}
 		}
+		outline, err := ReadOutline(record)
+		if err != nil || string(outline.Body) != "body" || outline.Sequence != h.Sequence() || outline.Gone {
+			t.Fatalf("outline %+v, %v; the sequence is %d", outline, err, h.Sequence())
+		}
 		for n := range h.Append(nil) {
 			if _, _, err := DecodeHeader(record[:n]); err == nil {
 				t.Fatalf("%d of %d bytes were a header", n, len(record))
+			}
+			if _, err := ReadOutline(record[:n]); err == nil {
+				t.Fatalf("%d of %d bytes had an outline", n, len(record))
 			}
 		}
 	})

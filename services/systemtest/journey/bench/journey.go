@@ -35,10 +35,7 @@ type journey struct {
 	// people are what each subscriber last sent: charges of exactly the limit, and refunds of them, in turn.
 	people   []person
 	services []*fleet.Member
-	// measured are all processes but this one.
-	measured []interface {
-		Processor() (time.Duration, error)
-	}
+	measured []measured
 
 	now atomic.Pointer[arrivals]
 }
@@ -54,7 +51,7 @@ func open(ctx context.Context, o options, cfg fleet.Config) (*journey, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &journey{o: o, fleet: f, people: make([]person, o.subscribers)}
+	j := &journey{o: o, fleet: f, people: make([]person, o.subscribers), measured: []measured{{"producer and receiver", itself{}}}}
 	if j.receiver, err = fleet.StartReceiver(ctx, http.HandlerFunc(j.receive)); err != nil {
 		return j, err
 	}
@@ -62,7 +59,7 @@ func open(ctx context.Context, o options, cfg fleet.Config) (*journey, error) {
 	if err != nil {
 		return j, err
 	}
-	j.services, j.measured = append(j.services, config), append(j.measured, config)
+	j.services, j.measured = append(j.services, config), append(j.measured, measured{"config", config})
 	revision, err := f.Configure(ctx, j.resources(time.Now().UTC())...)
 	if err != nil {
 		return j, err
@@ -73,7 +70,7 @@ func open(ctx context.Context, o options, cfg fleet.Config) (*journey, error) {
 		if err != nil {
 			return j, err
 		}
-		members, j.services, j.measured = append(members, m), append(j.services, m), append(j.measured, m)
+		members, j.services, j.measured = append(members, m), append(j.services, m), append(j.measured, measured{name, m})
 	}
 	for _, m := range members {
 		if err := m.Ready(ctx); err != nil {
@@ -187,8 +184,9 @@ func latenciesOf(all []time.Duration) latencies {
 type result struct {
 	sent, answered latencies
 	events         int
-	// processor is what the measured part of it took of all processes and servers.
-	processor time.Duration
+	// used is what the measured part of it took.
+	used     used
+	perEvent string
 }
 
 // profile keeps a profile of each service.
@@ -215,16 +213,6 @@ type load struct {
 // errBusy is of a run whose events could not be sent in time.
 var errBusy = errors.New("the machine is too busy for this rate")
 
-// processor is what all processes and servers have taken so far.
-func (j *journey) processor() (sum time.Duration, err error) {
-	own, err := fleet.Processor(os.Getpid())
-	for _, of := range j.measured {
-		took, fault := of.Processor()
-		sum, err = sum+took, errors.Join(err, fault)
-	}
-	return sum + own, err
-}
-
 // run sends events at their times over one stream, whether or not those before have arrived, and waits for every webhook.
 func (j *journey) run(ctx context.Context, number int, l load) (*result, error) {
 	n, first := l.rate*int((l.warmUp+l.length)/time.Second), l.rate*int(l.warmUp/time.Second)
@@ -243,11 +231,11 @@ func (j *journey) run(ctx context.Context, number int, l load) (*result, error) 
 	go func() { failed <- a.answers(calls, answered) }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var before time.Duration
+	var before used
 	var profiled errgroup.Group
 	for i := range n {
 		if i == first {
-			if before, err = j.processor(); err != nil {
+			if before, err = j.used(ctx); err != nil {
 				return nil, err
 			}
 			if j.o.profiles != "" {
@@ -272,12 +260,12 @@ func (j *journey) run(ctx context.Context, number int, l load) (*result, error) 
 			return nil, errors.Join(err, <-failed)
 		}
 	}
-	took := time.Since(a.base)
+	sending := time.Since(a.base)
 	if err := errors.Join(calls.CloseSend(), <-failed); err != nil {
 		return nil, err
 	}
-	if want := l.warmUp + l.length; took > want*105/100 {
-		return nil, fmt.Errorf("%w: %d events took %s to send, not %s", errBusy, n, took, want)
+	if want := l.warmUp + l.length; sending > want*105/100 {
+		return nil, fmt.Errorf("%w: %d events took %s to send, not %s", errBusy, n, sending, want)
 	}
 	ending, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
@@ -286,7 +274,7 @@ func (j *journey) run(ctx context.Context, number int, l load) (*result, error) 
 	case <-ending.Done():
 		return nil, errors.Join(fmt.Errorf("%d of %d webhooks did not come: %w", a.left.Load(), n, ending.Err()), j.rejections(ctx))
 	}
-	after, err := j.processor()
+	after, err := j.used(ctx)
 	if err := errors.Join(err, profiled.Wait()); err != nil {
 		return nil, err
 	}
@@ -298,7 +286,8 @@ func (j *journey) run(ctx context.Context, number int, l load) (*result, error) 
 		arrived := time.Duration(a.at[i].Load())
 		sinceSent, sinceAnswer = append(sinceSent, arrived-sent[i]), append(sinceAnswer, max(0, arrived-answered[i]))
 	}
-	return &result{latenciesOf(sinceSent), latenciesOf(sinceAnswer), len(sinceSent), after - before}, nil
+	took := after.since(before)
+	return &result{latenciesOf(sinceSent), latenciesOf(sinceAnswer), len(sinceSent), took, took.perEvent(j.measured, len(sinceSent))}, nil
 }
 
 // answers notes when each event was accepted; every one must be.

@@ -37,13 +37,13 @@ func main() {
 	flag.BoolVar(&o.climb, "climb", true, "more and more events a second after that, until the p99 is too long")
 	flag.StringVar(&o.profiles, "profiles", "", "a `folder` for a profile of each service, of ten seconds of each run")
 	flag.Parse()
-	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return bench(daemon.UntilSignal(), dir, o) }); err != nil {
+	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return measure(daemon.UntilSignal(), dir, o) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, dir string, o options) (err error) {
+func measure(ctx context.Context, dir string, o options) (err error) {
 	fleet.Report("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleet.Build(ctx, binaries, "config", "ingest", "safeguard", "trigger", "webhook"); err != nil {
@@ -73,9 +73,9 @@ func bench(ctx context.Context, dir string, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	j.measured = append(j.measured, kafka, redis)
-	var p50s, p99s, costs []float64
-	var runs []string
+	j.measured = append(j.measured, measured{"kafka", kafka}, measured{"redis", redis})
+	var p50s, p99s, costs, floors []float64
+	var runs, bares []string
 	events := 0
 	for i := range o.runs {
 		r, err := j.run(ctx, i, load{o.rate, o.warmUp, o.length})
@@ -87,6 +87,12 @@ func bench(ctx context.Context, dir string, o options) (err error) {
 		events += r.events
 		runs = append(runs, r.String())
 		fleet.Report("run %d: %s", i+1, runs[i])
+		if r, err = j.bare(ctx, i, load{o.rate, o.warmUp, o.length}); err != nil {
+			return fmt.Errorf("run %d: %w", i+1, err)
+		}
+		floors = append(floors, r.cost())
+		bares = append(bares, fmt.Sprintf("p50 %.2f p99 %.2f ms; %s", r.sent.p50, r.sent.p99, r.perEvent))
+		fleet.Report("run %d, bare: %s", i+1, bares[i])
 	}
 	path := "safeguard's outcome: ingest, safeguard, trigger, webhook"
 	if o.direct {
@@ -105,6 +111,10 @@ func bench(ctx context.Context, dir string, o options) (err error) {
 	figures = append(figures, figure.Figure{
 		Name: "journey.cpu_us_per_event", Value: figure.Round(figure.Median(costs)), Unit: "us", Goal: 1000, Better: "lower", On: on,
 		Note: "processor time of five services, Kafka, Redis, and of producer and receiver; " + note, Events: int64(events), Runs: runs,
+	}, figure.Figure{
+		Name: "journey.bare_cpu_us_per_event", Value: figure.Round(figure.Median(floors)), Unit: "us", Better: "lower", On: on,
+		Note:   fmt.Sprintf("a bare loop after each run: %d records/s of %d bytes, written, and read and written again %d times by clients of their own in the producer's process, and nothing else", o.rate, bareBytes, hops),
+		Events: int64(events), Runs: bares,
 	})
 	if o.climb {
 		f, err := j.climb(ctx, o.runs)
@@ -146,9 +156,9 @@ func (j *journey) climb(ctx context.Context, number int) (figure.Figure, error) 
 }
 
 // cost is the processor time of an event, in microseconds.
-func (r *result) cost() float64 { return float64(r.processor.Microseconds()) / float64(r.events) }
+func (r *result) cost() float64 { return float64(r.used.all().Microseconds()) / float64(r.events) }
 
 func (r *result) String() string {
-	return fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms; %.0f us of processors an event",
-		r.sent.p50, r.sent.p99, r.answered.p50, r.answered.p99, r.sent.longest, r.cost())
+	return fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms; %s",
+		r.sent.p50, r.sent.p99, r.answered.p50, r.answered.p99, r.sent.longest, r.perEvent)
 }
