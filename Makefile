@@ -188,7 +188,7 @@ servers-down: ## stop what servers-up started
 bench: $(BENCHED:%=bench-%) ## every figure, each on real servers of its own
 
 .PHONY: soak
-soak: soak-simulations $(SOAKED:%=soak-%) ## long runs of faults: processes and servers killed at random, nothing lost or doubled; FOR=10m, SEED=n
+soak: soak-simulations soak-race $(SOAKED:%=soak-%) ## long runs of faults: processes and servers killed at random, nothing lost or doubled; FOR=10m, SEED=n
 
 .PHONY: $(BENCHED:%=bench-%) $(SOAKED:%=soak-%)
 $(BENCHED:%=bench-%): bench-%:
@@ -196,11 +196,14 @@ $(BENCHED:%=bench-%): bench-%:
 $(SOAKED:%=soak-%): soak-%:
 	@$(call RUN_PROGRAM,$(call SOAK_PROGRAM,$*))
 
-.PHONY: soak-simulations
-soak-simulations: ## long random histories of the simulations, then every test under the race detector on real servers
+.PHONY: soak-simulations soak-race
+soak-simulations: ## random histories of the simulations, others each time: two minutes for each test, or TOLLGATE_TEST_FOR
+	@$(REAPED) $(SERVERS_TOOL) up; \
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=long go test -count=1 $(LINKED) -timeout 30m -run Simulation work | $(QUIET)
+
+soak-race: ## every test under the race detector on real servers
 	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
-	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=long go test -count=1 -timeout 30m -run Simulation work | $(QUIET); \
-	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 -timeout 30m work | $(QUIET)
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 $(LINKED) -timeout 30m work | $(QUIET)
 
 RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis postgres >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 

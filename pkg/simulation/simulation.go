@@ -1,14 +1,18 @@
 // Package simulation sets how many random histories the simulation tests of all packages make, and runs them: each history
 // is made from a seed, and the same seed makes the same history again.
 //
-// TOLLGATE_TEST_HISTORIES is the budget: short, test (where it is not set) or long. TOLLGATE_TEST_SEED runs one seed only.
+// TOLLGATE_TEST_HISTORIES is the budget: short, test (where it is not set) or long, which draws its seeds and begins no more
+// histories of a test after two minutes, or TOLLGATE_TEST_FOR. TOLLGATE_TEST_SEED runs one seed only.
 package simulation
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Histories is how many histories a test makes, by budget.
@@ -35,6 +39,41 @@ func (h Histories) Count(t testing.TB) int {
 	return n
 }
 
+// longest is how long a test begins histories under the budget long, 0 under another.
+func longest(t testing.TB) time.Duration {
+	t.Helper()
+	if os.Getenv("TOLLGATE_TEST_HISTORIES") != "long" {
+		return 0
+	}
+	text := os.Getenv("TOLLGATE_TEST_FOR")
+	if text == "" {
+		return 2 * time.Minute
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		t.Fatalf("TOLLGATE_TEST_FOR is %q: it must be a duration above 0, such as 10m", text)
+	}
+	return d
+}
+
+// limit is when no more histories begin.
+type limit struct {
+	began time.Time
+	after time.Duration // 0: never
+}
+
+func limitOf(t testing.TB) limit { return limit{time.Now(), longest(t)} }
+
+func (l limit) reached() bool { return l.after > 0 && time.Since(l.began) >= l.after }
+
+// firstOf is the first seed: others each time under the budget long.
+func (l limit) firstOf(first uint64) uint64 {
+	if l.after > 0 {
+		return first + rand.Uint64N(1<<40)
+	}
+	return first
+}
+
 // Only is the one seed to run, ok where TOLLGATE_TEST_SEED names one.
 func Only(t testing.TB) (seed uint64, ok bool) {
 	t.Helper()
@@ -59,15 +98,19 @@ func Run(t *testing.T, h Histories, check func(t *testing.T, seed uint64)) {
 		one(t, seed, check)
 		return
 	}
-	n := uint64(h.Count(t))
+	n, end := uint64(h.Count(t)), limitOf(t)
+	first := end.firstOf(1)
+	var made atomic.Int64
 	for run := range uint64(parallel) {
 		t.Run(fmt.Sprintf("run-%d", run+1), func(t *testing.T) {
 			t.Parallel()
-			for seed := 1 + run; seed <= n && !t.Failed(); seed += parallel {
-				one(t, seed, check)
+			for i := run; i < n && !t.Failed() && !end.reached(); i += parallel {
+				one(t, first+i, check)
+				made.Add(1)
 			}
 		})
 	}
+	t.Cleanup(func() { t.Logf("%d of %d histories, seeds from %d on", made.Load(), n, first) })
 }
 
 // Each checks n histories in a parallel subtest each, with the seeds from first on: for histories on servers, which wait
@@ -75,6 +118,10 @@ func Run(t *testing.T, h Histories, check func(t *testing.T, seed uint64)) {
 func Each(t *testing.T, n int, first uint64, check func(t *testing.T, i int, seed uint64)) {
 	t.Helper()
 	only, ok := Only(t)
+	end := limitOf(t)
+	if !ok {
+		first = end.firstOf(first)
+	}
 	for i := range n {
 		seed := first + uint64(i)
 		if ok && seed != only {
@@ -82,6 +129,9 @@ func Each(t *testing.T, n int, first uint64, check func(t *testing.T, i int, see
 		}
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
+			if end.reached() {
+				t.Skip("the time of this test is over")
+			}
 			one(t, seed, func(t *testing.T, seed uint64) { check(t, i, seed) })
 		})
 	}
