@@ -82,7 +82,7 @@ check: lint ## unit, lint, generated code, and the race detector on packages wit
 .PHONY: test
 test: ## everything, on real servers: unit tests, contract suites, simulations, whole journeys
 	@$(REAPED) $(SERVERS_TOOL) up; echo "== tests on real servers" >&2; \
-	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -count=1 $(LINKED) -timeout 15m work
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -count=1 -p 4 $(LINKED) -timeout 15m work
 
 .PHONY: test-clients
 test-clients: ## what needs other languages or servers than test does: Java clients against real Kafka and the embedded one, verifiers from npm and PyPI, Postfix, Flask, a collector of OpenTelemetry; and what waits long

@@ -48,6 +48,7 @@ func audited(t *testing.T, client *stream.Client, changes int) (byID map[string]
 }
 
 func TestAudit_HasEachChangeAsListChangesShowsIt(t *testing.T) {
+	t.Parallel()
 	for _, b := range streamtest.Brokers(t) {
 		t.Run(b.Name, func(t *testing.T) {
 			cfg := stream.DefaultConfig()
@@ -108,6 +109,7 @@ func TestAudit_HasEachChangeAsListChangesShowsIt(t *testing.T) {
 
 // Who restored a backup, and when, is on the topic: once, above all that was there before, and under an id of its own.
 func TestAudit_HasTheRestoreOfABackup(t *testing.T) {
+	t.Parallel()
 	for _, b := range streamtest.Brokers(t) {
 		t.Run(b.Name, func(t *testing.T) {
 			cfg := stream.DefaultConfig()

@@ -108,6 +108,7 @@ func TestChange_PanicOfACheckFailsItsRequestAlone(t *testing.T) {
 }
 
 func TestResource_HasABoundInBytes(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
@@ -131,6 +132,7 @@ func TestResource_HasABoundInBytes(t *testing.T) {
 
 // Every text and list of every resource has a bound in its .proto, and each is held.
 func TestFields_HaveABoundThatIsChecked(t *testing.T) {
+	t.Parallel()
 	var walk func(m protoreflect.MessageDescriptor, path string, seen map[protoreflect.FullName]bool)
 	fields := 0
 	walk = func(m protoreflect.MessageDescriptor, path string, seen map[protoreflect.FullName]bool) {
@@ -259,6 +261,7 @@ func TestEventType_HasABoundOfNotifications(t *testing.T) {
 }
 
 func TestTenantAndInstallation_HaveABoundInBytes(t *testing.T) {
+	t.Parallel()
 	for name, of := range map[string]map[string]held{
 		"a tenant":        {"tenants/acme": {number: 5, bytes: maxTenantBytes}},
 		"an installation": {"": {number: 5, bytes: maxInstallationBytes}},
@@ -279,6 +282,7 @@ func TestTenantAndInstallation_HaveABoundInBytes(t *testing.T) {
 }
 
 func TestRequests_HaveBounds(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	paths := make([]string, 101)

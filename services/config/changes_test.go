@@ -44,6 +44,7 @@ func lines(changes []*configv1.Change) (all []string) {
 }
 
 func TestChanges_ShowWhoChangedWhatAndFromWhichValue(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -89,6 +90,7 @@ func TestChanges_ShowWhoChangedWhatAndFromWhichValue(t *testing.T) {
 }
 
 func TestChanges_ComeInPagesOfOneQuery(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for i := range 7 {
 		r.tenant(fmt.Sprintf("t%d", i))
@@ -118,6 +120,7 @@ func TestChanges_ComeInPagesOfOneQuery(t *testing.T) {
 }
 
 func TestRestore_BringsBackWhatWas(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -166,6 +169,7 @@ func TestRestore_BringsBackWhatWas(t *testing.T) {
 
 // What was is checked as it would be today.
 func TestRestore_IsCheckedAsEveryChange(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")

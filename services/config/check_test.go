@@ -48,6 +48,7 @@ func TestCheck_IsGivenUpAtItsDeadline(t *testing.T) {
 
 // The figures that the documents have. The rows that other packages hold are tested there.
 func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
+	t.Parallel()
 	thousands := func(n int64) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }
 	rows := []string{
 		fmt.Sprintf("| a resource | %d KiB |", maxResource>>10),
@@ -89,6 +90,7 @@ func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
 }
 
 func TestNotification_HasAtMost20Actions(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")

@@ -119,6 +119,7 @@ func bodies(t *testing.T, backup []byte) (all []byte) {
 }
 
 func TestSecrets_AreNowhereInClear(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.withSecrets()
 	r.checkClear()

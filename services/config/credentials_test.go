@@ -13,6 +13,7 @@ import (
 
 // Who may write and not read must not have a stored secret sent to himself.
 func TestStoredCredentialsAreNotSentElsewhere(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	const name = "tenants/acme/endpoints/e"
 	basic := func(password string) *configv1.EndpointAuth {

@@ -49,6 +49,7 @@ func (r *running) failing() bool {
 }
 
 func TestDatabase_ThatIsAwayIsReportedAndReadersGoOn(t *testing.T) {
+	t.Parallel()
 	r, server := onServer(t)
 	r.tenant("before")
 	receive := r.heads()
@@ -95,6 +96,7 @@ func TestDatabase_ThatIsAwayIsReportedAndReadersGoOn(t *testing.T) {
 }
 
 func TestDatabase_ThatIsReadOnlyIsReportedAndReadersGoOn(t *testing.T) {
+	t.Parallel()
 	r, server := onServer(t)
 	r.tenant("before")
 	server.ReadOnly(true)

@@ -30,6 +30,7 @@ func (r *running) set(e *configv1.Endpoint, paths ...string) *configv1.Endpoint 
 
 // An endpoint that was suspended is set to active where it is active: that must be a change that its owner sees.
 func TestActivation_CountsEachTimeStatusIsSetToActive(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	a := func(status configv1.EndpointStatus) *configv1.Endpoint {
@@ -75,6 +76,7 @@ func TestActivation_CountsEachTimeStatusIsSetToActive(t *testing.T) {
 
 // A pause is read when sent: nothing waits for it as for a change of what is planned.
 func TestAPauseIsARevisionThatNothingIsPlannedAnewFor(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("e")
@@ -98,6 +100,7 @@ func (r *running) report(reports ...*configv1.EndpointHealthReport) ([]string, e
 }
 
 func TestHealth_IsShownAndIsNoPartOfARevision(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -162,6 +165,7 @@ func TestHealth_IsShownAndIsNoPartOfARevision(t *testing.T) {
 }
 
 func TestHealth_IsReportedByServicesWithinBounds(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("e")
@@ -203,6 +207,7 @@ func TestHealth_IsReportedByServicesWithinBounds(t *testing.T) {
 
 // Parameters that nobody would see are refused from either side.
 func TestParametersAreRefusedWhereTheProfileHasNoPlaceForThem(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -243,6 +248,7 @@ func TestParametersAreRefusedWhereTheProfileHasNoPlaceForThem(t *testing.T) {
 }
 
 func TestAuthenticationIsShownToServicesAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")

@@ -51,6 +51,7 @@ func (r *running) paramsEndpoint() {
 }
 
 func TestEventTypes_BuiltInOnesAreReadAndNeverChanged(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	var names []string
@@ -79,6 +80,7 @@ func TestEventTypes_BuiltInOnesAreReadAndNeverChanged(t *testing.T) {
 }
 
 func TestEventTypes_ATenantDeclaresItsOwn(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -118,6 +120,7 @@ func TestEventTypes_ATenantDeclaresItsOwn(t *testing.T) {
 }
 
 func TestEventTypes_EveryFaultOfADeclaration(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	many := func(e *configv1.EventType) {
@@ -150,6 +153,7 @@ func TestEventTypes_EveryFaultOfADeclaration(t *testing.T) {
 
 // Notifications are checked against the types of their tenant, and types against the notifications that are on them.
 func TestEventTypes_AndNotificationsAgree(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -253,6 +257,7 @@ func TestNotification_IsCheckedAgainWhereItsTypeChanged(t *testing.T) {
 }
 
 func TestSnapshot_OfSomeListsAndOfWhatIsKnown(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")

@@ -57,6 +57,7 @@ func shown(h *configv1.History) string {
 }
 
 func TestRestart_KeepsTheRevisionsOfBefore(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("one")
 	first := r.head()
@@ -83,6 +84,7 @@ func TestRestart_KeepsTheRevisionsOfBefore(t *testing.T) {
 }
 
 func TestRestore_IsAcceptedAboveEveryRevisionThatWasSeen(t *testing.T) {
+	t.Parallel()
 	for name, restore := range map[string]func(r *running, backup func()){
 		"set back to a backup":        func(r *running, backup func()) { r.setBack(backup) },
 		"set back, and changed since": func(r *running, backup func()) { r.setBack(backup); r.tenant("three") },
@@ -149,6 +151,7 @@ func TestRestore_IsAcceptedAboveEveryRevisionThatWasSeen(t *testing.T) {
 }
 
 func TestRestore_BoundsWhatItAccepts(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	one := []*configv1.Position{{History: 7, Revision: 3}}
 	for name, req := range map[string]*configv1.AcceptRestoreRequest{
@@ -183,6 +186,7 @@ func TestRestore_BoundsWhatItAccepts(t *testing.T) {
 
 // A configuration larger than one message stopped every later change of every tenant.
 func TestSnapshot_LargeOneComesInParts(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	for i := range 24 {

@@ -26,6 +26,7 @@ func aHook(id string) *configv1.Hook {
 }
 
 func TestHook_ItsSecretsAreMaskedAndStayWithItsReceiver(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	made := must[*configv1.Hook](t)(r.hooks.CreateHook(t.Context(), &configv1.CreateHookRequest{Hook: aHook("check")}))
@@ -49,6 +50,7 @@ func TestHook_ItsSecretsAreMaskedAndStayWithItsReceiver(t *testing.T) {
 }
 
 func TestHook_EveryFaultIsListed(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	for _, row := range []struct {
@@ -86,6 +88,7 @@ func TestHook_EveryFaultIsListed(t *testing.T) {
 
 // Whoever writes a tenant's configuration does not thereby run programs on the operator's machines.
 func TestHook_ScriptsAreRegisteredByTheOperatorAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	key := must[*configv1.ApiKey](t)(r.keys.CreateApiKey(t.Context(), &configv1.CreateApiKeyRequest{ApiKey: &configv1.ApiKey{
@@ -118,6 +121,7 @@ func TestHook_ScriptsAreRegisteredByTheOperatorAlone(t *testing.T) {
 }
 
 func TestHook_OnATypeThatItsTenantDeclares(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.tenant("other")

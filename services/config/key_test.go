@@ -22,6 +22,7 @@ func invoiceKey(name string) *configv1.ApiKey {
 }
 
 func TestKeys_TheSecretIsShownOnce(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -77,6 +78,7 @@ func TestKeys_TheSecretIsShownOnce(t *testing.T) {
 }
 
 func TestKeys_OthersFollowNone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	must[*configv1.ApiKey](t)(r.keys.CreateApiKey(t.Context(), &configv1.CreateApiKeyRequest{ApiKey: invoiceKey("tenants/acme/apiKeys/erp")}))
@@ -87,6 +89,7 @@ func TestKeys_OthersFollowNone(t *testing.T) {
 }
 
 func TestSnapshot_OfNamedListsHasNoOther(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	must[*configv1.ApiKey](t)(r.keys.CreateApiKey(t.Context(), &configv1.CreateApiKeyRequest{ApiKey: invoiceKey("tenants/acme/apiKeys/erp")}))
@@ -102,6 +105,7 @@ func TestSnapshot_OfNamedListsHasNoOther(t *testing.T) {
 }
 
 func TestKeys_EveryFaultAtOnce(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	bad := &configv1.ApiKey{

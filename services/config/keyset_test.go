@@ -27,6 +27,7 @@ import (
 )
 
 func TestKeyset_ThatIsAnotherIsRefusedAtTheStart(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.withSecrets()
 	r.stop()
@@ -47,6 +48,7 @@ func TestKeyset_ThatIsAnotherIsRefusedAtTheStart(t *testing.T) {
 
 // A backup is restored under the keyset that it was made with, or one that has its keys, and under no other.
 func TestBackup_IsRestoredUnderItsKeysetAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.withSecrets()
 	r.stop()
@@ -77,6 +79,7 @@ func TestBackup_IsRestoredUnderItsKeysetAlone(t *testing.T) {
 
 // The steps of a rotation while a service follows: no change of a resource, and nothing that can't be read at any step.
 func TestKeyset_IsRotatedWhileTheServiceRuns(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.withSecrets()
 	first := secrettest.Open(t, r.keyset).Primary()
@@ -134,6 +137,7 @@ func TestKeyset_IsRotatedWhileTheServiceRuns(t *testing.T) {
 
 // A replica that has the file of the step before does not undo what another one has done.
 func TestReencrypt_GoesForwardAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.withSecrets()
 	r.stop()
@@ -180,6 +184,7 @@ func TestReencrypt_GoesForwardAlone(t *testing.T) {
 
 // What is moved from one resource to another in the database is of no use there, and stops nobody else.
 func TestSecret_ThatWasMovedIsRefusedAndCanBeGivenAgain(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.withSecrets()
 	e := anEndpoint("thief")

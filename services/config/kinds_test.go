@@ -17,6 +17,7 @@ import (
 
 // Every field whose name is that of a secret is one, in every form of every kind: it is encrypted, and masked.
 func TestKinds_EncryptAndMaskEveryFieldThatIsASecret(t *testing.T) {
+	t.Parallel()
 	keyset := secrettest.Open(t, secrettest.File(t))
 	named := regexp.MustCompile(`(^|\.)(password|token|secrets\[0\]|client_secret|private_key|key|value)$`)
 	for _, k := range table.Kinds() {

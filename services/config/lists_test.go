@@ -10,6 +10,7 @@ import (
 )
 
 func TestList_ComesInPages(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")

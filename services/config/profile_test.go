@@ -8,6 +8,7 @@ import (
 )
 
 func TestProfiles_AreAccepted(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("your-tenant")
 	for _, p := range profile.All() {

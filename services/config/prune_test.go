@@ -30,6 +30,7 @@ func (k keeps) Retention(context.Context, ...string) (time.Duration, error) {
 
 // What a log that is kept may name is kept, however long that is.
 func TestPrune_GoesByHowLongLogsAreKept(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	for name, of := range map[string]struct {
 		kafka keeps

@@ -36,6 +36,7 @@ func (r *running) queried(filter, orderBy string) string {
 }
 
 func TestList_FiltersAndOrders(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	for i, id := range []string{"a", "b", "c", "d", "e"} {
@@ -79,6 +80,7 @@ func TestList_FiltersAndOrders(t *testing.T) {
 
 // What a query can't be is listed, each with what would be right.
 func TestList_RefusesWhatIsNoQuery(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	for asked, want := range map[[2]string]string{
@@ -116,6 +118,7 @@ func TestList_RefusesWhatIsNoQuery(t *testing.T) {
 
 // A page token is of its query: with another parent, filter or order, of another kind, or made up, it is refused.
 func TestList_PageTokenIsOfItsQuery(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -161,6 +164,7 @@ func TestList_PageTokenIsOfItsQuery(t *testing.T) {
 }
 
 func TestLabels_AreValidated(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	_, err := r.tenants.CreateTenant(t.Context(), &configv1.CreateTenantRequest{Tenant: &configv1.Tenant{Name: "tenants/acme", Labels: map[string]string{
 		"Team": "x", "-a": "x", "": "x", "ok/of.it_2-x": "fine", "v": "with blank", strings.Repeat("k", 64): "x", "long": strings.Repeat("v", 64),
@@ -178,6 +182,7 @@ func TestLabels_AreValidated(t *testing.T) {
 
 // Labels have no order: written again they change nothing.
 func TestLabels_WrittenAgainChangeNothing(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	labels := map[string]string{}
 	for i := range 32 {

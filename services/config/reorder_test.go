@@ -53,6 +53,7 @@ func (r *running) reorder(ids string, change ...func(*configv1.ReorderRequest)) 
 }
 
 func TestReorder_IsOneRevisionAndOneChange(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.hook("a", 10)
@@ -106,6 +107,7 @@ func TestReorder_IsOneRevisionAndOneChange(t *testing.T) {
 }
 
 func TestReorder_OfOneTypeLeavesTheOthers(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	types := func(all ...string) func(*configv1.Hook) { return func(h *configv1.Hook) { h.EventTypes = all } }
@@ -122,6 +124,7 @@ func TestReorder_OfOneTypeLeavesTheOthers(t *testing.T) {
 }
 
 func TestReorder_EveryFaultIsListedAndNothingChanges(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.hook("a", 1)
@@ -163,6 +166,7 @@ func TestReorder_EveryFaultIsListedAndNothingChanges(t *testing.T) {
 
 // A tenant's key moves its own hooks, and not the operator's scripts.
 func TestReorder_ScriptsAreMovedByTheOperatorAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.hook("a", 1)
@@ -200,6 +204,7 @@ func (provisioning) TestRun(ctx context.Context, req *provisionv1.TestRunRequest
 }
 
 func TestTestRun_IsPassedOnWithTheCallersKey(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	listener := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	r.provision = listener.Addr().String()

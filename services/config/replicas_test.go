@@ -23,6 +23,7 @@ func (r *running) beside() *running {
 }
 
 func TestReplicas_SeeEachOthersChanges(t *testing.T) {
+	t.Parallel()
 	one := start(t)
 	two := one.beside()
 	first, second := one.heads(), two.heads()
@@ -83,6 +84,7 @@ func TestReplicas_KeepABoundTogether(t *testing.T) {
 }
 
 func TestReplicas_KnowWhatIsNamedThroughAnother(t *testing.T) {
+	t.Parallel()
 	one := start(t)
 	two := one.beside()
 	one.tenant("acme")
@@ -96,6 +98,7 @@ func TestReplicas_KnowWhatIsNamedThroughAnother(t *testing.T) {
 
 // What a service reported to one replica was in that one's memory.
 func TestReplicas_ShowWhatServicesReportToAnother(t *testing.T) {
+	t.Parallel()
 	one := start(t)
 	two := one.beside()
 	one.tenant("acme")

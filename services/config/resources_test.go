@@ -21,6 +21,7 @@ import (
 )
 
 func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {
+	t.Parallel()
 	const path = "../../deploy/config/config.yaml"
 	frametest.ShippedFile(t, "config", DefaultConfig())
 	content, err := os.ReadFile(path)
@@ -35,6 +36,7 @@ func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {
 }
 
 func TestValidate_ListsEveryViolation(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -140,6 +142,7 @@ func TestValidate_ListsEveryViolation(t *testing.T) {
 }
 
 func TestNames_HaveTheirForm(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	for _, name := range []string{
@@ -164,6 +167,7 @@ func TestNames_HaveTheirForm(t *testing.T) {
 }
 
 func TestUpdate_RefusesAnOldEtag(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -194,6 +198,7 @@ func TestUpdate_RefusesAnOldEtag(t *testing.T) {
 }
 
 func TestUpdate_WithoutAChangeTakesNoRevision(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -218,6 +223,7 @@ func TestUpdate_WithoutAChangeTakesNoRevision(t *testing.T) {
 }
 
 func TestUpdate_ChangesWhatItsMaskNames(t *testing.T) {
+	t.Parallel()
 	stored := &configv1.ClassOfService{
 		Name: "tenants/acme/classesOfService/c", DisplayName: "old",
 		DataSafeguard: &configv1.DataSafeguardOption{Limit: &money.Money{CurrencyCode: "EUR", Units: 50}, RenewalDay: 3, Scope: "usage.roaming"},
@@ -262,6 +268,7 @@ func clear(c *configv1.ClassOfService) *configv1.ClassOfService {
 }
 
 func TestDelete_RefusesWhatIsInUse(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -293,6 +300,7 @@ func TestDelete_RefusesWhatIsInUse(t *testing.T) {
 }
 
 func TestDelete_CanBeUndoneForAWhile(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -326,6 +334,7 @@ func TestDelete_CanBeUndoneForAWhile(t *testing.T) {
 }
 
 func TestUpdate_MayCreate(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -349,6 +358,7 @@ func TestUpdate_MayCreate(t *testing.T) {
 }
 
 func TestEndpoint_HostIsOneThatItsTenantMayUse(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -362,6 +372,7 @@ func TestEndpoint_HostIsOneThatItsTenantMayUse(t *testing.T) {
 }
 
 func TestDatabase_FileIsReadableByItsUserAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	if r.db.Postgres() {
 		t.Skip("PostgreSQL has no file of ours")

@@ -20,6 +20,7 @@ const maskedA = "whsec_****QUFB"
 func isMasked(e *configv1.Endpoint) bool { return webhook.Channel.Target.Masked(e) }
 
 func TestSecrets_AreShownInSnapshotsAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -56,6 +57,7 @@ func TestSecrets_AreShownInSnapshotsAlone(t *testing.T) {
 
 // Any API key was shown the secrets of every tenant.
 func TestSnapshot_ShowsSecretsToServicesAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	e := anEndpoint("e")
@@ -74,6 +76,7 @@ func TestSnapshot_ShowsSecretsToServicesAlone(t *testing.T) {
 }
 
 func TestHeaderValues_AreShownInSnapshotsAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")

@@ -26,6 +26,7 @@ const (
 )
 
 func TestRevision_OfAnEmptyDatabaseIsZero(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	if s := r.snapshot(0); !proto.Equal(s, &configv1.Snapshot{}) {
 		t.Errorf("%v", s)
@@ -40,6 +41,7 @@ func TestRevision_OfAnEmptyDatabaseIsZero(t *testing.T) {
 }
 
 func TestRevision_CanBeReadAgain(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	var asItWas []*configv1.Snapshot
@@ -92,6 +94,7 @@ func TestRevision_CanBeReadAgain(t *testing.T) {
 
 // A change of one resource had every service read all others again.
 func TestSnapshot_SinceARevisionHasWhatDiffers(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	for _, id := range []string{"a", "b", "c", "d"} {
@@ -133,6 +136,7 @@ func TestSnapshot_SinceARevisionHasWhatDiffers(t *testing.T) {
 }
 
 func TestRevision_ConcurrentChangesLeaveNoGaps(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	const writers, each = 8, 5
@@ -165,6 +169,7 @@ func TestRevision_ConcurrentChangesLeaveNoGaps(t *testing.T) {
 }
 
 func TestApplyRevision_MovesWithWhatIsAppliedOrPlannedAlone(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -251,6 +256,7 @@ func TestApplyRevision_MovesWithWhatIsAppliedOrPlannedAlone(t *testing.T) {
 }
 
 func TestWatch_SendsEachRevisionAndTheEnd(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	stream, err := r.watching.Watch(t.Context(), &configv1.WatchRequest{})

@@ -56,6 +56,7 @@ func mail(code, profile string) *configv1.Notification {
 }
 
 func TestSmtpProfile_IsShownWithoutItsSecrets(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -108,6 +109,7 @@ func TestSmtpProfile_IsShownWithoutItsSecrets(t *testing.T) {
 }
 
 func TestSmtpProfile_EveryFaultIsListed(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	create := func(p *configv1.SmtpProfile) error {
@@ -188,6 +190,7 @@ func TestSmtpProfile_EveryFaultIsListed(t *testing.T) {
 }
 
 func TestSmtpProfile_DefaultOfATenant(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -245,6 +248,7 @@ func TestSmtpProfile_DefaultOfATenant(t *testing.T) {
 }
 
 func TestSmtpProfile_HealthIsReported(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")

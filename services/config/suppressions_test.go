@@ -28,6 +28,7 @@ func (r *running) permit(address string) {
 
 // A bounce has no service read the configuration anew.
 func TestSuppressions_AreNoPartOfARevision(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("e")
@@ -137,6 +138,7 @@ func TestSuppressions_AreSentInPartsFromAPositionOn(t *testing.T) {
 
 // The client keeps what it knows while the service is away, and goes on behind it.
 func TestSuppressions_AreFollowed(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.suppress("a@example.com")

@@ -67,6 +67,7 @@ func wantViolations(t *testing.T, err error, want ...string) {
 }
 
 func TestTopics_ExistAndAreTheTenantsWhenSaved(t *testing.T) {
+	t.Parallel()
 	for _, b := range streamtest.Brokers(t) {
 		t.Run(b.Name, func(t *testing.T) {
 			r, prefix := withTopics(t, b)
@@ -110,6 +111,7 @@ func TestTopics_ExistAndAreTheTenantsWhenSaved(t *testing.T) {
 }
 
 func TestTopics_PrefixesHoldNoTopicOfOurs(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	_, err := r.prefixes(t.Context(), "acme.", "tollgate.", "tollgate.x-", "t", "tollgate", "", "_x.", "a b.", "acme.", "tollgate-acme.")
@@ -120,6 +122,7 @@ func TestTopics_PrefixesHoldNoTopicOfOurs(t *testing.T) {
 
 // Without Kafka a notification that publishes is not saved, and one that does not is.
 func TestTopics_WithoutKafkaNothingIsSavedThatPublishes(t *testing.T) {
+	t.Parallel()
 	cfg := stream.DefaultConfig()
 	cfg.Brokers = []string{"127.0.0.1:1"}
 	r := startWith(t, cfg)

@@ -27,6 +27,7 @@ func fields(err error) (all []string) {
 }
 
 func TestUser_IsKeptAndIsRead(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	before := r.snapshot(0).GetApplyRevision()
@@ -45,6 +46,7 @@ func TestUser_IsKeptAndIsRead(t *testing.T) {
 }
 
 func TestUser_EveryFaultIsListed(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	create := func(u *configv1.User) error {
@@ -97,6 +99,7 @@ func many(n int) (all []string) {
 }
 
 func TestTenant_TimeZoneIsChecked(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for zone, ok := range map[string]bool{"": true, "Europe/Zurich": true, "Local": false, "Mars/Olympus": false, strings.Repeat("x", 65): false} {
 		_, err := r.tenants.UpdateTenant(t.Context(), &configv1.UpdateTenantRequest{AllowMissing: true, Tenant: &configv1.Tenant{Name: "tenants/acme", TimeZone: zone}})
@@ -112,6 +115,7 @@ func suppression(address string) *configv1.Suppression {
 }
 
 func TestSuppression_NameIsItsAddress(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	ctx := t.Context()
@@ -155,6 +159,7 @@ func TestSuppression_NameIsItsAddress(t *testing.T) {
 
 // Who finds an address unreachable again writes it again; nobody has to undelete it first.
 func TestSuppression_CanBeCreatedAfterItWasDeleted(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	ctx := t.Context()

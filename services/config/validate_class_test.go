@@ -33,6 +33,7 @@ func amount(m *money.Money) *configv1.AlertThreshold {
 
 // Rows give the fields that are refused, each with its reason where it has one; none where the class is fine.
 func TestClass_ListsEveryViolation(t *testing.T) {
+	t.Parallel()
 	type class = configv1.ClassOfService
 	data := func(change func(o *configv1.DataSafeguardOption)) *class {
 		o := &configv1.DataSafeguardOption{Limit: eur(50)}
@@ -158,6 +159,7 @@ func TestClass_ListsEveryViolation(t *testing.T) {
 }
 
 func TestClass_ViolationKeepsItsReason(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	c := aClass("gold")

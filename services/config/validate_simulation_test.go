@@ -16,6 +16,7 @@ import (
 // Usage under a class that can't be decoded is rejected, so that what is stored must be readable. The reverse
 // holds of what a reader refuses: it was not let in here.
 func TestSimulation_WhatIsStoredCanBeDecoded(t *testing.T) {
+	t.Parallel()
 	accepted := 0
 	rapid.Check(t, func(t *rapid.T) {
 		for range 20 {

@@ -20,6 +20,7 @@ func (r *running) policy(p *configv1.SubscriberPolicy) error {
 }
 
 func TestTenant_ListsEveryViolationOfItsSubscribers(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -74,6 +75,7 @@ func TestTenant_ListsEveryViolationOfItsSubscribers(t *testing.T) {
 }
 
 func TestDelete_RefusesTheClassOfUnknownNumbers(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -99,6 +101,7 @@ func TestDelete_RefusesTheClassOfUnknownNumbers(t *testing.T) {
 }
 
 func TestDelete_NeedsForceWhereSubscribersMayHaveTheClass(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	r.tenant("acme")
 	r.class("gold")
