@@ -192,33 +192,36 @@ func TestWatch_SeesEachChangeThroughAnyReplica(t *testing.T) {
 			}
 			return s
 		}
-		until := func(s optionsv1.OptionInventoryService_WatchClient, enough func(*optionsv1.WatchResponse) bool) {
+		replicas := []*replica{first, second}
+		both := []optionsv1.OptionInventoryService_WatchClient{watched(first, subject(1)), watched(second, subject(1))}
+		until := func(i int, enough func(*optionsv1.WatchResponse) bool) {
 			f.Helper()
 			for {
-				m, err := s.Recv()
-				if err != nil {
+				m, err := both[i].Recv()
+				switch {
+				case status.Code(err) == codes.Unavailable && f.ctx.Err() == nil: // the partition moves: ask again
+					both[i] = watched(replicas[i], subject(1))
+				case err != nil:
 					f.Fatal(err)
-				}
-				if enough(m) {
+				case enough(m):
 					return
 				}
 			}
 		}
-		both := []optionsv1.OptionInventoryService_WatchClient{watched(first, subject(1)), watched(second, subject(1))}
-		for _, s := range both {
-			until(s, func(m *optionsv1.WatchResponse) bool {
+		for i := range both {
+			until(i, func(m *optionsv1.WatchResponse) bool {
 				return safeguardtest.Amount(m.GetOptions().GetDataSafeguard().GetSpent()) == "0"
 			})
 		}
 		f.publish(charges("first", "50")...)
-		for _, s := range both {
-			until(s, func(m *optionsv1.WatchResponse) bool {
+		for i := range both {
+			until(i, func(m *optionsv1.WatchResponse) bool {
 				return m.GetOptions().GetDataSafeguard().GetReached() && m.GetSequence() == m.GetOptions().GetDataSafeguard().GetSequence()
 			})
 		}
 		f.publish(&event.Event{ID: "end", Source: "test", Tenant: "acme", Subject: subject(1), Type: "subscriber.terminated", Data: &eventv1.SubscriberTerminated{}})
-		for _, s := range both {
-			until(s, (*optionsv1.WatchResponse).GetGone)
+		for i := range both {
+			until(i, (*optionsv1.WatchResponse).GetGone)
 		}
 		first.stop()
 		for i, s := range both { // the partition moves from, or the caller's replica ends

@@ -168,6 +168,36 @@ func TestConfiguration_DeliveryOfUnknownRevisionIsHeld(t *testing.T) {
 	})
 }
 
+// A delivery whose revision has come waits for its endpoint like any other: the service is ready.
+func TestConfiguration_HeldForAPausedEndpointIsHeldNoMoreOnceItsRevisionArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.pause(1, "e1", true)
+		r := sim.start()
+		defer r.drain()
+		sim.pause(2, "e1", false)
+		for _, body := range []string{"a1", "b1"} {
+			d := newDelivery("e1", body, body)
+			d.Revision = 5
+			sim.plan(d)
+		}
+		time.Sleep(time.Minute)
+		if !strings.Contains(sim.healthText(), "2 deliveries are held") {
+			t.Fatalf("health reports %s", sim.healthText())
+		}
+		sim.pause(5, "e1", true)
+		time.Sleep(time.Minute)
+		if text := sim.healthText(); text != "<nil>" {
+			t.Errorf("health reports %s", text)
+		}
+		sim.pause(6, "e1", false)
+		time.Sleep(time.Second)
+		if n := len(sim.received()); n != 2 {
+			t.Errorf("%d of 2 received in the end", n)
+		}
+	})
+}
+
 func TestConfiguration_HeldDeliveryIsReadOnceItsRevisionArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newSimulation(t, 1, "e1")

@@ -41,7 +41,11 @@ func (o *owner) follow() {
 			// One that waits for its NotBefore is put back once its body is read: after a restart nothing else distinguishes it
 			// from one that failed and used no attempt.
 			e := o.queue.Of(it)
-			return it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision || ended[e] || renewed[e] && !it.Held()
+			came := it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision
+			if came && (o.queue.HoldOf(it).For > 0 || o.Directory.Current(o.targets.Revision)) {
+				o.unhold(it) // from here on it waits for its endpoint, which may be paused for long
+			}
+			return came || ended[e] || renewed[e] && !it.Held()
 		})
 	}
 }
