@@ -146,7 +146,7 @@ func TestNames_MetricsExist(t *testing.T) {
 }
 
 // Names of others that look like ours.
-var ofOthers = []string{"transaction.max.timeout.ms", "offsets.retention.minutes", "data.class_of_service"}
+var ofOthers = []string{"transaction.max.timeout.ms", "offsets.retention.minutes", "broker.session.timeout.ms", "data.class_of_service"}
 
 // ofProfile begins the types of a payload profile of another system; golden files hold them.
 const ofProfile = "clients."
