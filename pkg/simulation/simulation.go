@@ -1,8 +1,8 @@
 // Package simulation sets how many random histories the simulation tests of all packages make, and runs them: each history
 // is made from a seed, and the same seed makes the same history again.
 //
-// TOLLGATE_TEST_HISTORIES is the budget: short, test (where it is not set) or long, which draws its seeds and begins no more
-// histories of a test after two minutes, or TOLLGATE_TEST_FOR. TOLLGATE_TEST_SEED runs one seed only.
+// TOLLGATE_TEST_HISTORIES is the budget: short, test (where it is not set) or long, which begins no more histories of a
+// test after two minutes, or TOLLGATE_TEST_FOR, and draws the seeds of those in memory. TOLLGATE_TEST_SEED runs one seed only.
 package simulation
 
 import (
@@ -119,9 +119,6 @@ func Each(t *testing.T, n int, first uint64, check func(t *testing.T, i int, see
 	t.Helper()
 	only, ok := Only(t)
 	end := limitOf(t)
-	if !ok {
-		first = end.firstOf(first)
-	}
 	for i := range n {
 		seed := first + uint64(i)
 		if ok && seed != only {
