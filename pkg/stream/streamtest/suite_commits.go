@@ -23,11 +23,7 @@ func testCommitSoon(t *testing.T, b Broker) {
 		}
 		return []int64{got[0].Offset, got[1].Offset}
 	}
-	until := func(want ...int64) {
-		for s.ctx.Err() == nil && !t.Failed() && !slices.Equal(committed(), want) {
-		}
-	}
-	begun, again := make(chan struct{}, 2), make(chan error, 2)
+	begun, looked, again := make(chan struct{}, 2), make(chan struct{}), make(chan error, 2)
 	end := s.consume(s.Client, cfg, func(_ context.Context, cl *stream.Claim) error {
 		offset := 5 + int64(cl.Partition)
 		if cl.Committed() < 0 {
@@ -37,6 +33,7 @@ func testCommitSoon(t *testing.T, b Broker) {
 				committed() // a round trip
 			}
 			begun <- struct{}{}
+			<-looked
 			return errors.New("the work begins again")
 		}
 		if cl.Committed() != offset {
@@ -50,7 +47,10 @@ func testCommitSoon(t *testing.T, b Broker) {
 	for range 2 {
 		waitFor(s, "the offsets of both partitions", begun)
 	}
-	until(5, 6)
+	if got, want := committed(), []int64{5, 6}; !slices.Equal(got, want) {
+		t.Errorf("committed is %v, want %v", got, want)
+	}
+	close(looked)
 	for range 2 {
 		if err := waitFor(s, "the work to begin again", again); err != nil {
 			t.Error(err)

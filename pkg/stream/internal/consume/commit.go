@@ -94,8 +94,7 @@ func (cl *Claim) answerIn(res *kafka.OffsetCommitResponse) error {
 // in one request. Of several offsets the highest counts. What fails is tried again with the next; Committed shows what is
 // committed. A claim that drains, and work that begins again, drop what is not committed yet.
 func (cl *Claim) CommitSoon(offset int64) {
-	if offset > cl.soon.Load() {
-		cl.soon.Store(offset)
+	for before := cl.soon.Load(); offset > before && !cl.soon.CompareAndSwap(before, offset); before = cl.soon.Load() {
 	}
 }
 
@@ -104,12 +103,16 @@ func (cl *Claim) CommitSoon(offset int64) {
 func (cl *Claim) forgetSoon() {
 	cl.soon.Store(0)
 	defer cl.waiting()()
-	cl.commitSlot <- struct{}{} // whoever has it gives it back within CallTimeout
-	<-cl.commitSlot
+	select {
+	case cl.commitSlot <- struct{}{}:
+		<-cl.commitSlot
+	case <-cl.drain.Done():
+	}
 }
 
-// commits serves CommitSoon until the claims drain.
-func (g *group) commits(drain context.Context, claims []*Claim) {
+// commits serves CommitSoon until the claims drain. Their end breaks off what is on its way, not their drain: it might reach
+// the broker behind a commit that the drain makes.
+func (g *group) commits(drain, end context.Context, claims []*Claim) {
 	tick := time.NewTicker(g.cfg.CommitEvery)
 	defer tick.Stop()
 	for {
@@ -117,8 +120,7 @@ func (g *group) commits(drain context.Context, claims []*Claim) {
 		case <-drain.Done():
 			return
 		case <-tick.C:
-			// The drain does not break it off: it would reach the broker all the same, perhaps behind a later one.
-			g.commitAll(context.WithoutCancel(drain), claims)
+			g.commitAll(end, claims)
 		}
 	}
 }

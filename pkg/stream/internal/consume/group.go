@@ -253,13 +253,18 @@ func (g *group) hold(ctx, revoked context.Context, gen *kafka.Generation) error 
 			}
 		})
 	}
-	go g.commits(drain, claims)
+	var committing sync.WaitGroup
+	committing.Go(func() { g.commits(drain, finish, claims) })
 	idle := make(chan struct{})
 	go func() {
 		work.Wait()
 		close(idle)
 	}()
-	return g.watch(drain, endWork, claims, idle)
+	err = g.watch(drain, endWork, claims, idle)
+	startDrain()
+	endWork()
+	committing.Wait()
+	return err
 }
 
 // watch waits until every partition's work has returned. After the drain
