@@ -35,9 +35,6 @@ func newEnforcement(s *subscribers, f *forwarding) *enforcement {
 
 // Authorize answers whether a subscriber may use something now.
 func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeRequest) (*optionsv1.AuthorizeResponse, error) {
-	if res, err, done := v.authorizeAtOnce(req); done {
-		return res, err
-	}
 	at, asked, err := authorizeIn(req)
 	if err != nil {
 		return nil, err
