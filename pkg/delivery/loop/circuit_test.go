@@ -288,6 +288,36 @@ func TestSuspension_GoneSuspendsAtOnceAndOnceMore(t *testing.T) {
 	})
 }
 
+// The request of the activation before is answered after the reactivation, which also an owner that opens later must not
+// take for its own.
+func TestSuspension_AnswerToARequestOfTheActivationBeforeSuspendsNothing(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			sim := newSimulation(t, 1, "e1")
+			status := 410
+			sim.replies(func(*delivery.Delivery, int) reply { return reply{status: status, takes: 100 * time.Millisecond} })
+			r := sim.start()
+			planned := []*delivery.Delivery{sim.plan(newDelivery("e1", "a", "1")), sim.plan(newDelivery("e1", "b", "2"))}
+			time.Sleep(50 * time.Millisecond)
+			sim.change("e1", func(t *target) { t.activation = 2 })
+			sim.mu.Lock()
+			status = 200
+			sim.mu.Unlock()
+			time.Sleep(300 * time.Millisecond)
+			if killed {
+				r.kill()
+				r = sim.start()
+			}
+			time.Sleep(time.Minute)
+			if got := sim.notices(); got != "" {
+				t.Errorf("events %s", got)
+			}
+			r.drain()
+			check(t, sim, planned)
+		})
+	}
+}
+
 // The owner dies once the attempt and its event are published, before its commit: the endpoint had no record.
 func TestSuspension_GoneHoldsWhereTheOwnerDiesBeforeItsCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -135,7 +135,7 @@ func (o *owner) recall(t *scan.AttemptSummary, offset int64) {
 	e := o.queue.Endpoint(queue.EndpointHash(t.Endpoint))
 	h := &e.Health
 	at := t.Ended + shift
-	if h.Contained.Has(offset, writerOf(t.Owner[:])) || t.Activation < h.Activation { // of an activation that ended
+	if h.Contained.Has(offset, writerOf(t.Owner[:])) {
 		return
 	}
 	h.Name = t.Endpoint
@@ -158,7 +158,7 @@ func (o *owner) recall(t *scan.AttemptSummary, offset int64) {
 	case t.Fault == deliveryv1.Fault_FAULT_THROTTLED:
 		kind = health.Throttled
 	}
-	r := health.Result{Kind: kind, At: at, Probe: h.Open && at >= h.NextProbe, Delivery: t.Delivery, Status: t.Status, Error: health.Short(t.Err)}
+	r := health.Result{Kind: kind, At: at, Activation: t.Activation, Probe: h.Open && at >= h.NextProbe, Delivery: t.Delivery, Status: t.Status, Error: health.Short(t.Err)}
 	if t.RetryAfter > 0 {
 		r.Hold = min(time.Duration(t.RetryAfter-t.Ended)*time.Millisecond, maxHold)
 	}

@@ -248,14 +248,14 @@ func (o *owner) applyResult(e *queue.Endpoint, r *result, now int64) {
 	r.of = e
 	probe, wasOpen := e.Probe == r.it, h.Open
 	change := h.Apply(health.Result{
-		Kind: r.shows, At: now, Hold: r.hold, Probe: probe, Quiet: isSystem(r.d.Event.Type),
+		Kind: r.shows, At: now, Hold: r.hold, Activation: r.activation, Probe: probe, Quiet: isSystem(r.d.Event.Type),
 		Delivery: r.d.ID, Status: r.status, Error: health.Short(r.why),
 	})
 	e.Slots.Apply(r.shows, e.Limit)
 	if r.shows == health.Success {
 		e.SucceededAt.Store(now)
 	}
-	if r.shows.Works() && wasOpen {
+	if wasOpen && !h.Open {
 		e.Slots.Restart()
 	}
 	// The first result of an opening is reported too: the configuration may have what an earlier owner reported and a lost

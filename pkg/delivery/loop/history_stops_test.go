@@ -115,13 +115,13 @@ func stopsHistory(t *testing.T, seed uint64) {
 		r.kill()
 	}
 	time.Sleep(settling)
+	sim.mu.Lock()
+	healthy = true
+	sim.mu.Unlock()
 	for _, e := range endpoints {
 		pause(e, false)
 		activate(e)
 	}
-	sim.mu.Lock()
-	healthy = true
-	sim.mu.Unlock()
 	sim.finish(planned)
 	live[len(live)-1].drain()
 	check(t, sim, planned)
@@ -132,7 +132,7 @@ func stopsHistory(t *testing.T, seed uint64) {
 		}
 		switch {
 		case a.Fault == deliveryv1.Fault_FAULT_GONE:
-			spans = append(spans, span{a.Endpoint, "suspended", end, firstAfter(activations[a.Endpoint], end)})
+			spans = append(spans, span{a.Endpoint, "suspended", end, activations[a.Endpoint][a.Activation-1]})
 		case a.RetryAfter != nil:
 			until := a.RetryAfter.AsTime()
 			if change := firstAfter(changes[a.Endpoint], end); !change.IsZero() && change.Before(until) {

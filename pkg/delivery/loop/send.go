@@ -35,16 +35,18 @@ type result struct {
 	// dead is the dead letter where the delivery is dead or cancelled.
 	dead *stream.Record
 	// d is its delivery; shows, hold, status and why are what the attempt showed of the endpoint.
-	d      *delivery.Delivery
-	of     *queue.Endpoint // whose record contains it, where that is so
-	shows  health.Kind
-	fault  delivery.Fault
-	hold   time.Duration
-	status int
-	why    string
-	class  string
-	took   time.Duration
-	age    time.Duration // at the first attempt
+	d     *delivery.Delivery
+	of    *queue.Endpoint // whose record contains it, where that is so
+	shows health.Kind
+	fault delivery.Fault
+	hold  time.Duration
+	// activation is the one that the request was made under.
+	activation int64
+	status     int
+	why        string
+	class      string
+	took       time.Duration
+	age        time.Duration // at the first attempt
 }
 
 // workerIdle is how long a sender waits for its next attempt before it ends.
@@ -212,7 +214,7 @@ func (o *owner) attempt(j job) *result {
 	c.HoldsOthers = j.ordered && j.of.SucceededAt.Load() > j.first
 	v := delivery.Decide(j.d, j.n, &out, c)
 	r := o.result(j.it, j.d, j.n, &out, v)
-	r.shows, r.hold, r.status, r.fault = out.Shows(), min(out.RetryAfter, maxHold), out.Status, out.Fault
+	r.shows, r.hold, r.activation, r.status, r.fault = out.Shows(), min(out.RetryAfter, maxHold), out.Activation, out.Status, out.Fault
 	if r.why = out.Error; r.why == "" && out.Status > 0 && out.Result != delivery.Accepted {
 		r.why = "status " + strconv.Itoa(out.Status)
 	}

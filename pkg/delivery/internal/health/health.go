@@ -40,6 +40,8 @@ type Result struct {
 	// At is when it ended; Hold is for how long the receiver asked for no request.
 	At   int64
 	Hold time.Duration
+	// Activation is the one that its request was made under.
+	Activation int64
 	// Probe: it was the one request of an open circuit.
 	Probe bool
 	// Quiet: its delivery is about an event of Tollgate itself, whose failures cause no event.
@@ -193,8 +195,11 @@ type Change struct {
 	Suspended, State bool
 }
 
-// Apply takes a result over.
+// Apply takes a result over. Of a request that was made under an activation that ended, only the hold counts.
 func (e *Endpoint) Apply(r Result) Change {
+	if r.Activation < e.Activation {
+		return Change{State: e.hold(r)}
+	}
 	e.LastStatus, e.LastError = r.Status, r.Error
 	if r.Kind.Works() {
 		return e.succeed(r)
@@ -208,9 +213,7 @@ func (e *Endpoint) Apply(r Result) Change {
 	}
 	e.Failures++
 	e.Counted++
-	if until := r.At + r.Hold.Milliseconds() + holdMargin; r.Hold > 0 && until > e.HoldUntil {
-		e.HoldUntil, c.State = until, true
-	}
+	c.State = e.hold(r) || c.State
 	c.State = e.circuit(r) || c.State
 	if e.Suspended != NotSuspended {
 		return c
@@ -243,6 +246,16 @@ func (e *Endpoint) succeed(r Result) Change {
 	e.Counted, e.CountedSince, e.Notice = 0, Never, 0
 	e.Close()
 	return c
+}
+
+// hold keeps how long the receiver asked for no request; true where that is longer than before.
+func (e *Endpoint) hold(r Result) bool {
+	until := r.At + r.Hold.Milliseconds() + holdMargin
+	if r.Hold <= 0 || until <= e.HoldUntil {
+		return false
+	}
+	e.HoldUntil = until
+	return true
 }
 
 // circuit opens the circuit, or sets the time of the next probe; true where it opened.

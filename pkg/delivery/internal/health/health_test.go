@@ -19,7 +19,7 @@ func fails(e *Endpoint, from, every int64, n int) (notices []uint8, suspended in
 	suspended = Never
 	for i := range n {
 		at := from + int64(i)*every
-		c := e.Apply(Result{Kind: Busy, At: at, Delivery: "d", Status: 500, Probe: e.Open})
+		c := e.Apply(Result{Activation: e.Activation, Kind: Busy, At: at, Delivery: "d", Status: 500, Probe: e.Open})
 		if c.Notice > 0 {
 			notices = append(notices, c.Notice)
 		}
@@ -36,7 +36,7 @@ func TestCircuit_ProbesAfterOneTwoFourSecondsUpToTenMinutes(t *testing.T) {
 	if e.Open {
 		t.Fatal("open after nine failures")
 	}
-	e.Apply(Result{Kind: Failure})
+	e.Apply(Result{Activation: e.Activation, Kind: Failure})
 	if !e.Open {
 		t.Fatal("closed after ten failures")
 	}
@@ -46,10 +46,10 @@ func TestCircuit_ProbesAfterOneTwoFourSecondsUpToTenMinutes(t *testing.T) {
 			t.Fatalf("the next probe follows after %d s, want %d", wait, want)
 		}
 		now = e.NextProbe
-		e.Apply(Result{Kind: Failure, At: now + 1}) // was under way when it opened
-		e.Apply(Result{Kind: Failure, At: now, Probe: true})
+		e.Apply(Result{Activation: e.Activation, Kind: Failure, At: now + 1}) // was under way when it opened
+		e.Apply(Result{Activation: e.Activation, Kind: Failure, At: now, Probe: true})
 	}
-	e.Apply(Result{Kind: Success, At: now, Probe: true})
+	e.Apply(Result{Activation: e.Activation, Kind: Success, At: now, Probe: true})
 	if e.Open || e.Failures != 0 || e.FailingSince != Never {
 		t.Errorf("after a success %+v", e)
 	}
@@ -57,13 +57,13 @@ func TestCircuit_ProbesAfterOneTwoFourSecondsUpToTenMinutes(t *testing.T) {
 
 func TestHold_IsNeverShortened(t *testing.T) {
 	e := New("e", 1)
-	e.Apply(Result{Kind: Throttled, At: 0, Hold: 2 * time.Minute})
-	e.Apply(Result{Kind: Throttled, At: second, Hold: 10 * time.Second})
-	e.Apply(Result{Kind: Success, At: 2 * second})
+	e.Apply(Result{Activation: e.Activation, Kind: Throttled, At: 0, Hold: 2 * time.Minute})
+	e.Apply(Result{Activation: e.Activation, Kind: Throttled, At: second, Hold: 10 * time.Second})
+	e.Apply(Result{Activation: e.Activation, Kind: Success, At: 2 * second})
 	if e.HoldUntil != 2*minute+holdMargin {
 		t.Errorf("held until %d", e.HoldUntil)
 	}
-	e.Apply(Result{Kind: Throttled, At: 3 * second, Hold: time.Hour})
+	e.Apply(Result{Activation: e.Activation, Kind: Throttled, At: 3 * second, Hold: time.Hour})
 	if e.HoldUntil != hour+3*second+holdMargin {
 		t.Errorf("held until %d after a longer one", e.HoldUntil)
 	}
@@ -107,11 +107,11 @@ func TestActivation_CountsAnew(t *testing.T) {
 	if was := e.Activate(4, now); was != Failing || e.Suspended != NotSuspended || !e.Open || e.NextProbe != now {
 		t.Fatalf("was %s: %+v", was, e)
 	}
-	c := e.Apply(Result{Kind: Slow, At: now + second, Probe: true})
+	c := e.Apply(Result{Activation: e.Activation, Kind: Slow, At: now + second, Probe: true})
 	if c.Notice != 0 || c.Suspended || e.Failures != 1 || e.NextProbe != now+2*second {
 		t.Errorf("after one failure %+v, %+v", c, e)
 	}
-	e.Apply(Result{Kind: Success, At: now + 2*second, Probe: true})
+	e.Apply(Result{Activation: e.Activation, Kind: Success, At: now + 2*second, Probe: true})
 	later := now + 14*24*hour
 	notices, suspended := fails(&e, later, 3*hour/49, 49)
 	if len(notices) != 0 || suspended != Never {
@@ -119,18 +119,35 @@ func TestActivation_CountsAnew(t *testing.T) {
 	}
 }
 
+// A request that was under way at a reactivation shows nothing of the new activation, but for how long to wait.
+func TestActivation_RequestsOfTheOneBeforeCountForNothing(t *testing.T) {
+	for _, kind := range []Kind{Gone, Busy, Success, Throttled} {
+		e := New("e", 3)
+		fails(&e, 0, minute, 9)
+		e.Activate(4, hour)
+		want := e
+		want.HoldUntil = hour + minute + holdMargin
+		if c := e.Apply(Result{Activation: 3, Kind: kind, At: hour, Hold: time.Minute, Status: 410}); c != (Change{State: true}) {
+			t.Errorf("kind %d: %+v", kind, c)
+		}
+		if diff := cmp.Diff(want, e); diff != "" {
+			t.Errorf("kind %d: %s", kind, diff)
+		}
+	}
+}
+
 func TestGone_SuspendsAtOnceAndOnceMore(t *testing.T) {
 	e := New("e", 1)
-	e.Apply(Result{Kind: Success, At: 0})
-	if c := e.Apply(Result{Kind: Gone, At: 1}); !c.Suspended || c.Notice != 0 || e.Suspended != GoneReason || e.SuspendedSince != 1 {
+	e.Apply(Result{Activation: e.Activation, Kind: Success, At: 0})
+	if c := e.Apply(Result{Activation: e.Activation, Kind: Gone, At: 1}); !c.Suspended || c.Notice != 0 || e.Suspended != GoneReason || e.SuspendedSince != 1 {
 		t.Errorf("%+v, %+v", c, e)
 	}
-	e.Apply(Result{Kind: Success, At: 2}) // was under way
+	e.Apply(Result{Activation: e.Activation, Kind: Success, At: 2}) // was under way
 	if e.Suspended != GoneReason {
 		t.Error("a success that was under way ends it")
 	}
 	e.Activate(2, 3)
-	if c := e.Apply(Result{Kind: Gone, At: 4, Probe: true}); !c.Suspended {
+	if c := e.Apply(Result{Activation: e.Activation, Kind: Gone, At: 4, Probe: true}); !c.Suspended {
 		t.Errorf("after the activation %+v", c)
 	}
 }
@@ -138,7 +155,7 @@ func TestGone_SuspendsAtOnceAndOnceMore(t *testing.T) {
 func TestQuiet_FailuresOfSystemEventsCauseNoEvent(t *testing.T) {
 	e := New("e", 1)
 	for i := range 100 {
-		c := e.Apply(Result{Kind: Failure, At: int64(i) * hour, Quiet: true})
+		c := e.Apply(Result{Activation: e.Activation, Kind: Failure, At: int64(i) * hour, Quiet: true})
 		if c.Notice > 0 || c.Suspended {
 			t.Fatalf("failure %d: %+v", i, c)
 		}
@@ -153,7 +170,7 @@ func TestStops_DontCountForSuspension(t *testing.T) {
 	fails(&e, 0, minute, 60)
 	e.Stops.Begin(hour)
 	e.Stops.End(80 * hour)
-	if c := e.Apply(Result{Kind: Failure, At: 80 * hour}); c.Suspended || c.Notice != 0 {
+	if c := e.Apply(Result{Activation: e.Activation, Kind: Failure, At: 80 * hour}); c.Suspended || c.Notice != 0 {
 		t.Errorf("the first failure after a pause of three days: %+v", c)
 	}
 	if way := e.Way(91 * hour); way != 50 {
@@ -196,7 +213,7 @@ func TestRebuilt_SuspendsNobodyAndKeepsTheCircuit(t *testing.T) {
 	if e.Suspended != NotSuspended || e.Counted != 0 || e.Failures != 60 || !e.Open || e.NextProbe != 100*hour {
 		t.Errorf("%+v", e)
 	}
-	if c := e.Apply(Result{Kind: Failure, At: 101 * hour, Probe: true}); c.Suspended || c.Notice != 0 {
+	if c := e.Apply(Result{Activation: e.Activation, Kind: Failure, At: 101 * hour, Probe: true}); c.Suspended || c.Notice != 0 {
 		t.Errorf("the next failure %+v", c)
 	}
 }
