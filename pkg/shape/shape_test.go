@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
@@ -34,13 +35,26 @@ func (f file) isProbe() bool {
 	return strings.Contains(f.path, "test/")
 }
 
+// parsed is read once for all tests, which only read it.
+var parsed = sync.OnceValues(parse)
+
 func repository(t *testing.T) []file {
 	t.Helper()
-	root, err := filepath.Abs("../..")
+	files, err := parsed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var files []file
+	if len(files) < 20 {
+		t.Fatalf("found %d Go files: the walk is wrong", len(files))
+	}
+	return files
+}
+
+func parse() (files []file, err error) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return nil, err
+	}
 	set := token.NewFileSet()
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -72,13 +86,7 @@ func repository(t *testing.T) []file {
 		files = append(files, f)
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) < 20 {
-		t.Fatalf("found %d Go files: the walk is wrong", len(files))
-	}
-	return files
+	return files, err
 }
 
 func TestImports_OfDriversAreInTheirPackageAlone(t *testing.T) {

@@ -154,12 +154,24 @@ func (l *live) worked(ctx context.Context, n, deliveries int) error {
 			return fmt.Errorf("%.0f of %d events were worked: %w", worked, n, err)
 		}
 	}
-	planned, err := bench.Metric(ctx, l.service, metricPlanned)
-	if err == nil && int(planned) != deliveries {
-		err = fmt.Errorf("%.0f deliveries were planned, the events lead to %d", planned, deliveries)
+	for until := time.Now().Add(countedWithin); ; {
+		planned, err := bench.Metric(ctx, l.service, metricPlanned)
+		switch {
+		case err != nil:
+			return err
+		case int(planned) == deliveries:
+			return nil
+		case time.Now().After(until):
+			return fmt.Errorf("%.0f deliveries were planned, the events lead to %d", planned, deliveries)
+		}
+		if err := bench.Pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	return err
 }
+
+// countedWithin is how long planned deliveries may take to be counted after their events: one metric is read before the other.
+const countedWithin = 10 * time.Second
 
 // types are the ten types of events.
 var types = append([]string{"usage.charged"}, others...)
