@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
@@ -50,26 +52,35 @@ func (c dryRunNotification) Run(ctx context.Context, streams command.Streams) er
 	}
 	bar := showSteps(streams, "records of the log", 1)
 	defer bar.end()
-	var r *triggerv1.DryRunResult
-	err = c.ask(func(client triggerv1.RuleServiceClient) error {
-		stream, err := client.DryRun(ctx, req)
-		return followed(stream, err, func(m *triggerv1.DryRunResponse) {
-			if p := m.GetProgress(); p.GetEventsPlanned() > 0 {
-				bar.at(0, float64(p.GetEventsRead())/float64(p.GetEventsPlanned()))
-			}
-			if m.GetResult() != nil {
-				r = m.GetResult()
-			}
-		})
+	r, err := streamed(c.Trigger, func(client triggerv1.RuleServiceClient) (grpc.ServerStreamingClient[triggerv1.DryRunResponse], error) {
+		return client.DryRun(ctx, req)
+	}, func(m *triggerv1.DryRunResponse) *triggerv1.DryRunResult {
+		if p := m.GetProgress(); p.GetEventsPlanned() > 0 {
+			bar.at(0, float64(p.GetEventsRead())/float64(p.GetEventsPlanned()))
+		}
+		return m.GetResult()
 	})
 	bar.end()
 	if err != nil {
 		return err
 	}
-	if r == nil {
-		return errors.New("the answer ended before its end: run it again")
-	}
 	return c.write(streams, r, []string{"dry run", "value"}, dryRunRows(r))
+}
+
+// streamed asks, and returns the result that ends the answer; each takes a message, and returns the result in it.
+func streamed[M, R any](to Trigger, ask func(triggerv1.RuleServiceClient) (grpc.ServerStreamingClient[M], error), each func(*M) *R) (r *R, err error) {
+	err = to.ask(func(client triggerv1.RuleServiceClient) error {
+		stream, err := ask(client)
+		return followed(stream, err, func(m *M) {
+			if got := each(m); got != nil {
+				r = got
+			}
+		})
+	})
+	if err == nil && r == nil {
+		err = errors.New("the answer ended before its end: run it again")
+	}
+	return r, err
 }
 
 func dryRunRows(r *triggerv1.DryRunResult) [][]string {
@@ -171,24 +182,17 @@ func (c explainNotification) Run(ctx context.Context, streams command.Streams) e
 	}
 	bar := showSteps(streams, "the log behind the event", 1)
 	defer bar.end()
-	var r *triggerv1.ExplainResult
-	err := c.ask(func(client triggerv1.RuleServiceClient) error {
-		stream, err := client.Explain(ctx, req)
-		return followed(stream, err, func(m *triggerv1.ExplainResponse) {
-			if p := m.GetProgress(); p.GetEndOffset() > 0 {
-				bar.at(0, float64(p.GetOffset())/float64(p.GetEndOffset()))
-			}
-			if m.GetResult() != nil {
-				r = m.GetResult()
-			}
-		})
+	r, err := streamed(c.Trigger, func(client triggerv1.RuleServiceClient) (grpc.ServerStreamingClient[triggerv1.ExplainResponse], error) {
+		return client.Explain(ctx, req)
+	}, func(m *triggerv1.ExplainResponse) *triggerv1.ExplainResult {
+		if p := m.GetProgress(); p.GetEndOffset() > 0 {
+			bar.at(0, float64(p.GetOffset())/float64(p.GetEndOffset()))
+		}
+		return m.GetResult()
 	})
 	bar.end()
 	if err != nil {
 		return err
-	}
-	if r == nil {
-		return errors.New("the answer ended before its end: run it again")
 	}
 	revision := fmt.Sprint(r.GetRevision())
 	if r.GetRevisionAssumed() {

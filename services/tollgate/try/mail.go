@@ -1,18 +1,14 @@
 package try
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net"
 	"net/mail"
-	"os"
-	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -36,10 +32,7 @@ type mailServer struct {
 	listener net.Listener
 	server   *smtp.Server
 	arrived  chan letter
-
-	mu   sync.Mutex
-	seen map[string]bool // by Message-ID
-	log  *os.File
+	log      *arrivals[letter]
 }
 
 // startMailServer listens where the run before did, so that its profile stays as it is. Its certificate is the receiver's.
@@ -48,7 +41,7 @@ func startMailServer(ctx context.Context, f *folder, anyPort bool) (*mailServer,
 	if err != nil {
 		return nil, err
 	}
-	m := &mailServer{arrived: make(chan letter, 256), seen: map[string]bool{}}
+	m := &mailServer{arrived: make(chan letter, 256)}
 	address := mailAddress
 	switch {
 	case f.kept.Mail != "":
@@ -59,7 +52,7 @@ func startMailServer(ctx context.Context, f *folder, anyPort bool) (*mailServer,
 	if m.listener, err = listen(ctx, address); err != nil {
 		return nil, fmt.Errorf("start the mail server: %w", err)
 	}
-	if err := m.open(f); err != nil {
+	if m.log, err = openArrivals(f.file(mailFile), func(l *letter) string { return l.ID }); err != nil {
 		return nil, errors.Join(err, m.listener.Close())
 	}
 	m.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &mailSession{server: m}, nil }))
@@ -76,23 +69,6 @@ type silent struct{}
 
 func (silent) Printf(string, ...any) {}
 func (silent) Println(...any)        {}
-
-// open reads which e-mail came in earlier runs.
-func (m *mailServer) open(f *folder) (err error) {
-	if m.log, err = os.OpenFile(f.file(mailFile), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600); err != nil {
-		return fmt.Errorf("open the mail server's log: %w", err)
-	}
-	lines := bufio.NewScanner(m.log)
-	lines.Buffer(nil, maxBody)
-	for lines.Scan() {
-		var before letter
-		// A line that was cut off by a kill was not acknowledged either.
-		if json.Unmarshal(lines.Bytes(), &before) == nil {
-			m.seen[before.ID] = true
-		}
-	}
-	return lines.Err()
-}
 
 // letters are what arrives; nothing does where there is no mail server.
 func (m *mailServer) letters() <-chan letter {
@@ -128,7 +104,7 @@ func (m *mailServer) take(to string, r io.Reader) error {
 	if from.Name != "" {
 		got.From = from.Name + " <" + from.Address + ">"
 	}
-	if err := m.note(&got); err != nil {
+	if err := m.log.note(&got, &got.Repeat); err != nil {
 		return err
 	}
 	select {
@@ -142,21 +118,8 @@ func refused(why string) error {
 	return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "the message " + why}
 }
 
-func (m *mailServer) note(got *letter) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	got.Repeat = m.seen[got.ID]
-	m.seen[got.ID] = true
-	line, err := json.Marshal(got)
-	if err != nil {
-		return err
-	}
-	_, err = m.log.Write(append(line, '\n'))
-	return err
-}
-
 func (m *mailServer) close() error {
-	return errors.Join(m.server.Close(), m.log.Close())
+	return errors.Join(m.server.Close(), m.log.close())
 }
 
 // mailSession is a connection to the mail server.

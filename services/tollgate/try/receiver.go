@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -64,10 +63,7 @@ type receiver struct {
 	listener net.Listener
 	server   *http.Server
 	arrived  chan received
-
-	mu   sync.Mutex
-	seen map[string]bool
-	log  *os.File
+	log      *arrivals[received]
 }
 
 // startReceiver listens where the run before did, so that its endpoint stays as it is.
@@ -95,9 +91,9 @@ func receiveAt(listener net.Listener, host string, f *folder) (*receiver, error)
 	}
 	r := &receiver{
 		secret: f.kept.Secret, authority: authority, host: host, listener: listener,
-		arrived: make(chan received, 256), seen: map[string]bool{},
+		arrived: make(chan received, 256),
 	}
-	if err := r.open(f); err != nil {
+	if r.log, err = openArrivals(f.file(receiptFile), acknowledged); err != nil {
 		return nil, errors.Join(err, r.listener.Close())
 	}
 	mux := http.NewServeMux()
@@ -121,21 +117,12 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	return (&net.ListenConfig{}).Listen(ctx, "tcp", anyAddress)
 }
 
-// open reads which webhooks came in earlier runs.
-func (r *receiver) open(f *folder) (err error) {
-	if r.log, err = os.OpenFile(f.file(receiptFile), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600); err != nil {
-		return fmt.Errorf("open the receiver's log: %w", err)
+// acknowledged is the id of a webhook that was verified: no other was acknowledged.
+func acknowledged(got *received) string {
+	if !got.Verified {
+		return ""
 	}
-	lines := bufio.NewScanner(r.log)
-	lines.Buffer(nil, 2*maxBody)
-	for lines.Scan() {
-		var before received
-		// A line that was cut off by a kill was not acknowledged either.
-		if json.Unmarshal(lines.Bytes(), &before) == nil {
-			r.seen[before.ID] = true
-		}
-	}
-	return lines.Err()
+	return got.ID
 }
 
 // Shown is nil once a run that keeps its data in dir, this one or an earlier one, has received a delivery and verified it.
@@ -199,7 +186,7 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 	if !json.Valid(content) {
 		got.Body = json.RawMessage(strconv.Quote(string(content)))
 	}
-	if err := r.note(&got); err != nil {
+	if err := r.log.note(&got, &got.Repeat); err != nil {
 		http.Error(w, "cannot write it down", http.StatusInternalServerError)
 		return
 	}
@@ -212,21 +199,6 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-func (r *receiver) note(got *received) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	got.Repeat = got.Verified && r.seen[got.ID]
-	if got.Verified {
-		r.seen[got.ID] = true
-	}
-	line, err := json.Marshal(got)
-	if err != nil {
-		return err
-	}
-	_, err = r.log.Write(append(line, '\n'))
-	return err
-}
-
 func (r *receiver) close() error {
-	return errors.Join(r.server.Close(), r.log.Close())
+	return errors.Join(r.server.Close(), r.log.close())
 }
