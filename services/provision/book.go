@@ -116,7 +116,10 @@ func (d *directory) take(s *configclient.Snapshot) {
 		}
 	}
 	d.keep(identities)
-	d.chain.Keep(func(name string) bool { return b.handlers[name] != nil })
+	// One that changed is asked at once, whatever the answers of the one before were.
+	d.chain.Keep(func(name string) bool {
+		return before != nil && b.handlers[name] != nil && b.handlers[name] == before.handlers[name]
+	})
 	d.metrics.keep(b.names())
 	d.newest.Store(b)
 	d.once.Do(func() { close(d.read) })

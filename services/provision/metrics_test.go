@@ -1,7 +1,10 @@
 package provision
 
 import (
+	"context"
+	"fmt"
 	"net/http"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -79,6 +82,39 @@ func TestMetrics_DecisionsByResultAndOpenCircuits(t *testing.T) {
 		}
 		if got, _ := measured(f, r.env.Metrics, "handler_seconds", hook.GetName()); got != 8 {
 			f.Errorf("%v questions are timed, want 8", got)
+		}
+	})
+}
+
+// Nothing is asked after the change: the circuit of before is closed by it alone.
+func TestMetrics_CircuitOfAHandlerThatChangedIsOpenNoMore(t *testing.T) {
+	onServers(t, func(f *fixture) {
+		_, hook := f.http("check", answering(http.StatusInternalServerError, ""))
+		_, other := f.http("other", echo)
+		other.EventTypes = []string{"client.deleted"}
+		f.save()
+		r := f.start()
+		for i := range 5 {
+			f.decided(r, nord(fmt.Sprint("k", i)))
+		}
+		circuits := func() float64 {
+			n, _ := measured(f, r.env.Metrics, "circuits_open", "")
+			return n
+		}
+		if n := circuits(); n != 1 {
+			f.Fatalf("%v circuits are open", n)
+		}
+		hook.Handler = other.GetHandler()
+		f.save()
+		ctx, cancel := context.WithTimeout(f.Ctx, inForceWithin)
+		defer cancel()
+		for circuits() > 0 {
+			if runtime.Gosched(); ctx.Err() != nil {
+				f.Fatal("the circuit is open still")
+			}
+		}
+		if res := f.decided(r, nord("after")); res.GetDecision() != provisionv1.Decision_DECISION_ALLOW {
+			f.Errorf("after the change %v", res)
 		}
 	})
 }

@@ -318,6 +318,38 @@ func TestSuspension_AnswerToARequestOfTheActivationBeforeSuspendsNothing(t *test
 	}
 }
 
+// Requests to the URL before are answered after the change: the new URL is neither held nor suspended, its circuit stays
+// closed, and what failed is sent to it at once.
+func TestConfiguration_AnswersOfTheOneBeforeShowNothingOfTheNew(t *testing.T) {
+	for _, old := range []reply{{status: 410}, {status: 429, retryAfter: time.Hour}, {status: 500}, {status: 200}} {
+		synctest.Test(t, func(t *testing.T) {
+			sim := newSimulation(t, 1, "e1")
+			old.takes = 100 * time.Millisecond
+			now := old
+			sim.replies(func(*delivery.Delivery, int) reply { return now })
+			r := sim.start()
+			var planned []*delivery.Delivery
+			for i := range 20 {
+				planned = append(planned, sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i))))
+			}
+			time.Sleep(50 * time.Millisecond)
+			sim.mu.Lock()
+			now = reply{status: 200, takes: time.Millisecond}
+			sim.mu.Unlock()
+			sim.change("e1", func(t *target) { t.print = 99 })
+			time.Sleep(time.Second)
+			if !sim.finished(planned) {
+				t.Errorf("%d: not all are settled within a second of the change", old.status)
+			}
+			if got := sim.notices(); got != "" {
+				t.Errorf("%d: events %s", old.status, got)
+			}
+			r.drain()
+			check(t, sim, planned)
+		})
+	}
+}
+
 // The owner dies once the attempt and its event are published, before its commit: the endpoint had no record.
 func TestSuspension_GoneHoldsWhereTheOwnerDiesBeforeItsCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

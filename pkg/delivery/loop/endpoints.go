@@ -246,6 +246,9 @@ func (o *owner) applyResult(e *queue.Endpoint, r *result, now int64) {
 	h := &e.Health
 	e.Unpublished++
 	r.of = e
+	if r.print != h.Fingerprint { // another configuration had it, which shows nothing of this one
+		return
+	}
 	probe, wasOpen := e.Probe == r.it, h.Open
 	change := h.Apply(health.Result{
 		Kind: r.shows, At: now, Hold: r.hold, Activation: r.activation, Probe: probe, Quiet: isSystem(r.d.Event.Type),

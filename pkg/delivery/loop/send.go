@@ -40,8 +40,9 @@ type result struct {
 	shows health.Kind
 	fault delivery.Fault
 	hold  time.Duration
-	// activation is the one that the request was made under.
+	// activation is the one that the request was made under, print the fingerprint of its target.
 	activation int64
+	print      uint64
 	status     int
 	why        string
 	class      string
@@ -214,7 +215,8 @@ func (o *owner) attempt(j job) *result {
 	c.HoldsOthers = j.ordered && j.of.SucceededAt.Load() > j.first
 	v := delivery.Decide(j.d, j.n, &out, c)
 	r := o.result(j.it, j.d, j.n, &out, v)
-	r.shows, r.hold, r.activation, r.status, r.fault = out.Shows(), min(out.RetryAfter, maxHold), out.Activation, out.Status, out.Fault
+	r.shows, r.hold, r.status, r.fault = out.Shows(), min(out.RetryAfter, maxHold), out.Status, out.Fault
+	r.activation, r.print = out.Activation, j.to.Fingerprint()
 	if r.why = out.Error; r.why == "" && out.Status > 0 && out.Result != delivery.Accepted {
 		r.why = "status " + strconv.Itoa(out.Status)
 	}
@@ -311,6 +313,9 @@ func (o *owner) settle(r *result) {
 		o.oldest = now
 	}
 	r.d, r.due = nil, now+r.decision.Wait.Milliseconds()
+	if r.print != e.Health.Fingerprint || r.activation < e.Health.Activation { // what waited when that changed was due at once
+		r.due = now
+	}
 	o.results = append(o.results, r)
 	o.Metrics.Unrecorded.Inc()
 	if r.number > 0 {

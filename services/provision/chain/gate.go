@@ -119,7 +119,7 @@ func (g *gates) open() int {
 // OpenCircuits is how many handlers are not asked now, because they failed too often.
 func (c *Chain) OpenCircuits() int { return c.gates.open() }
 
-// Keep forgets the circuits of handlers that there are no longer.
+// Keep forgets the circuits of all other handlers; what is asked through them goes on, and counts for no later one.
 func (c *Chain) Keep(there func(name string) bool) {
 	c.gates.mu.Lock()
 	defer c.gates.mu.Unlock()
