@@ -199,11 +199,11 @@ $(SOAKED:%=soak-%): soak-%:
 .PHONY: soak-simulations soak-race
 soak-simulations: ## random histories of the simulations, others each time: two minutes for each test, or TOLLGATE_TEST_FOR
 	@$(REAPED) $(SERVERS_TOOL) up; \
-	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=long go test -count=1 $(LINKED) -timeout 30m -run Simulation work | $(QUIET)
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=long go test -count=1 -p 4 $(LINKED) -timeout 30m -run Simulation work | $(QUIET)
 
 soak-race: ## every test under the race detector on real servers
 	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
-	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 $(LINKED) -timeout 30m work | $(QUIET)
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 -p 4 $(LINKED) -timeout 30m work | $(QUIET)
 
 RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis postgres >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 
