@@ -55,14 +55,10 @@ type Publisher interface {
 // ForeignPublisher is where outcomes for topics of others go.
 type ForeignPublisher = foreign.Publisher
 
-// Level is the version of the logic that this binary applies. A partition at a higher one is left to newer binaries.
-//
-// Level 2: an event's identity has its subject in it. A log of level 1 is not read: what follows from it would bear
-// other ids than what was published.
-//
-// Level 3: an absence counts events of more than 1 KiB too, and a timer whose type is gone is dropped where it made the
-// fold stop. A log of level 2 is not read: counted anew it would decide otherwise than it did.
-const Level = 3
+// Level is the version of the logic that this binary applies. A partition at a higher one is left to newer binaries. A log of a
+// lower one is not read: what follows from it would be decided otherwise, or bear other ids than what was published.
+// DESIGN.md lists them.
+const Level = 4
 
 // Codes of incidents: states that need a person.
 const (

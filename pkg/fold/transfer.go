@@ -26,6 +26,9 @@ func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
 	return s.send(topic, event.TypeTransfer, s.TransferIdentity(), e, to, t)
 }
 
+// CommandIdentity is that of what follows from the command in hand: one that is worked again is another.
+func (s *Subject[B]) CommandIdentity() Identity { return s.atPlace("command", s.Identity, s.Offset) }
+
 // TransferIdentity is that of a transfer that the event in hand causes. An event whose transfer was refused may come
 // again: that is another transfer, hence the position.
 func (s *Subject[B]) TransferIdentity() Identity { return s.atPlace("transfer", s.Identity, s.Offset) }

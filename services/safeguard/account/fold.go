@@ -98,8 +98,12 @@ func (r *Rules) Apply(s *fold.Subject[Subscriber], e *event.Event) {
 
 // turn is that of an event or command.
 func (r *Rules) turn(s *fold.Subject[Subscriber], e *event.Event) turn {
+	identity := s.Identity
+	if event.IsCommand(e.Type) {
+		identity = s.CommandIdentity()
+	}
 	return turn{
-		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, arrived: s.Time, forwarded: s.Forwarded,
+		cause: cause{event: e, identity: identity}, at: s.Time, eventTime: s.EventTime, arrived: s.Time, forwarded: s.Forwarded,
 		tenant: e.Tenant, msisdn: e.Subject, catalog: r.catalog, past: subject{s}, exists: s.Exists,
 		decision: decision{sub: s.Body, outcomes: r.encoding.outcomes},
 	}

@@ -35,7 +35,7 @@ type folder struct {
 }
 
 // keptFormat is raised whenever what lies in a folder is no more read by the services of this version.
-const keptFormat = 3
+const keptFormat = 4
 
 // kept is what one run hands to the next.
 type kept struct {
