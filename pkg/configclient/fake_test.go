@@ -181,7 +181,7 @@ func (p *parts) Recv() (*configv1.SnapshotResponse, error) {
 		}
 	}
 	p.sent = true
-	return &configv1.SnapshotResponse{Snapshot: part}, nil
+	return &configv1.SnapshotResponse{Snapshot: proto.CloneOf(part)}, nil // each client has its own, as over gRPC
 }
 
 func (s *service) Watch(ctx context.Context, req *configv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[configv1.WatchResponse], error) {
