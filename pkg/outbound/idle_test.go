@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Many endpoints may share a receiver: all connections that their requests used at once serve the next ones.
@@ -15,7 +16,7 @@ func TestIdle_AsManyWaitAsWereInUseAtOnce(t *testing.T) {
 		arrived int
 		all     chan struct{}
 	)
-	s, o := receiver(t, func(w http.ResponseWriter, _ *http.Request) {
+	s, o := receiver(t, func(w http.ResponseWriter, req *http.Request) {
 		mu.Lock()
 		arrived++
 		wait := all
@@ -23,9 +24,14 @@ func TestIdle_AsManyWaitAsWereInUseAtOnce(t *testing.T) {
 			close(all)
 		}
 		mu.Unlock()
-		<-wait
-		w.WriteHeader(http.StatusNoContent)
+		select {
+		case <-wait:
+			w.WriteHeader(http.StatusNoContent)
+		case <-req.Context().Done(): // one of them did not come
+		}
 	}, func(s *httptest.Server) { s.EnableHTTP2 = false })
+	// So many handshakes take long under the race detector.
+	o.DialTimeout, o.TLSTimeout, o.TotalTimeout = time.Minute, time.Minute, 2*time.Minute
 	c := mustClient(t, o)
 	for round := range 2 {
 		arrived, all = 0, make(chan struct{})

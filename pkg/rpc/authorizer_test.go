@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,13 +116,13 @@ func TestAuthorizer_AKeyExpiresByItself(t *testing.T) {
 
 func TestAuthorizer_ReadsTheClockThatIsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ahead := time.Duration(0)
-		j := NewAuthorizer(&Keys{}, &Keys{}, func() time.Time { return time.Now().Add(ahead) })
+		var ahead atomic.Int64
+		j := NewAuthorizer(&Keys{}, &Keys{}, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
 		defer j.Close()
 		j.Replace([]access.Key{tenantKey("one", func(k *access.Key) { k.Expires = time.Now().Add(24 * time.Hour) })})
 		_, ended, _ := j.Authenticate("Bearer one")
 		begin := time.Now()
-		ahead = 48 * time.Hour
+		ahead.Store(int64(48 * time.Hour))
 		<-ended
 		if took := time.Since(begin); took > lookAgain {
 			t.Errorf("ended %s after the clock was set", took)
