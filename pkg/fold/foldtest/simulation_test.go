@@ -12,11 +12,11 @@ import (
 // How many histories the simulations make, in memory and on real servers.
 var (
 	historiesInMemory  = simulation.Histories{Short: 60, Test: 350, Long: 10_000}
-	historiesOnServers = simulation.Histories{Short: 10, Test: 60, Long: 1000}
+	historiesOnServers = simulation.Histories{Short: 10, Test: 100, Long: 1000}
 	movesInMemory      = simulation.Histories{Short: 10, Test: 50, Long: 1500}
 	rulesInMemory      = simulation.Histories{Short: 30, Test: 150, Long: 4000}
-	rulesOnServers     = simulation.Histories{Short: 4, Test: 20, Long: 300}
-	movesOnServers     = simulation.Histories{Short: 4, Test: 14, Long: 400}
+	rulesOnServers     = simulation.Histories{Short: 4, Test: 30, Long: 300}
+	movesOnServers     = simulation.Histories{Short: 4, Test: 20, Long: 400}
 )
 
 // A history in memory has four hundred choices, one on servers fewer: each of its calls is a round trip.
