@@ -318,6 +318,36 @@ func TestSuspension_AnswerToARequestOfTheActivationBeforeSuspendsNothing(t *test
 	}
 }
 
+// A configuration that may not be the newest has a lower activation than the record: what fails waits as ever, and opens the
+// circuit.
+func TestSuspension_AnOlderActivationOfTheConfigurationBringsNothingForward(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.change("e1", func(t *target) { t.activation = 3 })
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 500, takes: time.Millisecond} })
+		r := sim.start()
+		sim.plan(newDelivery("e1", "a", "1"))
+		time.Sleep(time.Second) // the record of the first failure has activation 3
+		r.kill()
+		sim.setStale(true)
+		sim.change("e1", func(t *target) { t.activation = 2 })
+		r = sim.start()
+		for i := range 20 {
+			sim.plan(newDelivery("e1", fmt.Sprint("b", i), fmt.Sprint("b", i)))
+		}
+		time.Sleep(time.Second)
+		if n := len(sim.attempts()); n > 25 {
+			t.Errorf("%d attempts within two seconds", n)
+		}
+		from := time.Now()
+		time.Sleep(time.Minute)
+		if n := len(sim.requests("e1", from)); n > 10 {
+			t.Errorf("%d requests within a minute to one whose circuit is open", n)
+		}
+		r.drain()
+	})
+}
+
 // Requests to the URL before are answered after the change: the new URL is neither held nor suspended, its circuit stays
 // closed, and what failed is sent to it at once.
 func TestConfiguration_AnswersOfTheOneBeforeShowNothingOfTheNew(t *testing.T) {

@@ -133,6 +133,8 @@ type job struct {
 	of      *queue.Endpoint
 	ordered bool
 	first   int64
+	// activation is the endpoint's as it begins: of a configuration that was set back the target has a lower one.
+	activation int64
 }
 
 // work processes a partition until it drains, is fenced, or the store or Kafka fails for good.

@@ -40,7 +40,7 @@ type result struct {
 	shows health.Kind
 	fault delivery.Fault
 	hold  time.Duration
-	// activation is the one that the request was made under, print the fingerprint of its target.
+	// activation is the job's, print the fingerprint of its target.
 	activation int64
 	print      uint64
 	status     int
@@ -129,7 +129,7 @@ func (o *owner) begin(it *queue.Item, d *delivery.Delivery, now int64) {
 	}
 	e.Spend(now)
 	o.Metrics.InFlight.Inc()
-	j := job{it: it, d: d, to: to, n: int(it.Attempts) + 1, c: o.circumstancesOf(it, d, now), of: e, ordered: it.Key != 0, first: it.First()}
+	j := job{it: it, d: d, to: to, n: int(it.Attempts) + 1, c: o.circumstancesOf(it, d, now), of: e, ordered: it.Key != 0, first: it.First(), activation: e.Health.Activation}
 	select {
 	case o.jobs <- j: // a sender is idle
 	default:
@@ -216,7 +216,7 @@ func (o *owner) attempt(j job) *result {
 	v := delivery.Decide(j.d, j.n, &out, c)
 	r := o.result(j.it, j.d, j.n, &out, v)
 	r.shows, r.hold, r.status, r.fault = out.Shows(), min(out.RetryAfter, maxHold), out.Status, out.Fault
-	r.activation, r.print = out.Activation, j.to.Fingerprint()
+	r.activation, r.print = j.activation, j.to.Fingerprint()
 	if r.why = out.Error; r.why == "" && out.Status > 0 && out.Result != delivery.Accepted {
 		r.why = "status " + strconv.Itoa(out.Status)
 	}
@@ -313,7 +313,7 @@ func (o *owner) settle(r *result) {
 		o.oldest = now
 	}
 	r.d, r.due = nil, now+r.decision.Wait.Milliseconds()
-	if r.print != e.Health.Fingerprint || r.activation < e.Health.Activation { // what waited when that changed was due at once
+	if r.print != e.Health.Fingerprint || r.activation != e.Health.Activation { // what waited when that changed was due at once
 		r.due = now
 	}
 	o.results = append(o.results, r)

@@ -40,7 +40,7 @@ type Result struct {
 	// At is when it ended; Hold is for how long the receiver asked for no request.
 	At   int64
 	Hold time.Duration
-	// Activation is the one that its request was made under.
+	// Activation is the one that was known when its request was made.
 	Activation int64
 	// Probe: it was the one request of an open circuit.
 	Probe bool
@@ -197,7 +197,7 @@ type Change struct {
 
 // Apply takes a result over. Of a request that was made under an activation that ended, only the hold counts.
 func (e *Endpoint) Apply(r Result) Change {
-	if r.Activation < e.Activation {
+	if r.Activation != e.Activation {
 		return Change{State: e.hold(r)}
 	}
 	e.LastStatus, e.LastError = r.Status, r.Error
