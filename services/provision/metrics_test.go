@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -106,10 +105,10 @@ func TestMetrics_CircuitOfAHandlerThatChangedIsOpenNoMore(t *testing.T) {
 		}
 		hook.Handler = other.GetHandler()
 		f.save()
-		ctx, cancel := context.WithTimeout(f.Ctx, inForceWithin)
+		ctx, cancel := context.WithTimeout(f.Ctx, time.Minute)
 		defer cancel()
 		for circuits() > 0 {
-			if runtime.Gosched(); ctx.Err() != nil {
+			if !pause.For(ctx, 10*time.Millisecond) {
 				f.Fatal("the circuit is open still")
 			}
 		}

@@ -3,6 +3,7 @@ package try
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -34,7 +35,10 @@ func openArrivals[T any](path string, id func(*T) string) (*arrivals[T], error) 
 			a.seen[id(&before)] = true
 		}
 	}
-	return a, lines.Err()
+	if err := lines.Err(); err != nil {
+		return nil, errors.Join(fmt.Errorf("read the log of arrivals: %w", err), file.Close())
+	}
+	return a, nil
 }
 
 // note writes what came, with whether it came before.
