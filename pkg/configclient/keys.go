@@ -85,13 +85,13 @@ func (f *keyFollower) run(ctx context.Context) {
 
 // turn brings the newest keys in force, from the configuration service where that answers, else from the store.
 func (f *keyFollower) turn(ctx context.Context) {
-	head, at, connected := f.source.accessHead()
+	head, at := f.source.accessHead()
 	var err error
 	switch {
+	case head == nil && f.store != nil:
+		err = f.recall(ctx)
 	case head != nil && (at != f.at || f.revision < 0):
 		err = f.advance(ctx, head, at)
-	case !connected && f.store != nil:
-		err = f.recall(ctx)
 	}
 	if err == nil && f.unsaved != nil {
 		err = f.save(ctx)
@@ -105,14 +105,15 @@ func (f *keyFollower) turn(ctx context.Context) {
 	}
 }
 
-// accessHead is the newest head that is followed, and the revision that last changed what callers may do.
-func (s *Source) accessHead() (head *configv1.WatchResponse, at state.Revision, connected bool) {
+// accessHead is the head of a service that is followed now, and its revision. It is nil while none is: a head that was followed
+// before, or that the store had, can't be asked for.
+func (s *Source) accessHead() (head *configv1.WatchResponse, at state.Revision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.newest == nil {
-		return nil, at, s.watchErr == nil
+	if s.newest == nil || s.watchErr != nil || s.refused != nil {
+		return nil, at
 	}
-	return s.newest, state.Revision{History: s.newest.GetHistory(), Number: s.newest.GetRevision()}, s.watchErr == nil
+	return s.newest, state.Revision{History: s.newest.GetHistory(), Number: s.newest.GetRevision()}
 }
 
 func (f *keyFollower) advance(ctx context.Context, head *configv1.WatchResponse, at state.Revision) error {

@@ -258,3 +258,44 @@ func TestKeys_WhatIsKeptIsEncrypted(t *testing.T) {
 		stop()
 	})
 }
+
+// What the store has of the configuration may be there before the keys are asked for, and its revision can't be asked of config, which is
+// away. Keys of such a replica were never read again.
+func TestKeys_AReplicaWithAConfigurationOfTheStoreReadsTheKeysThereToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reached, away := newTestService(4), newTestService(4)
+		k, store := newKeys(), &accessStore{}
+		reached.setKeys("k", "other")
+		one, _, stopOne := sender(t, reached, k, "service-key")
+		ctx, cancel := context.WithCancel(t.Context())
+		follow := func(source *Source) *inForce {
+			f := &inForce{}
+			if err := source.FollowKeys(ctx, "ingest", store, f.replace); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			return f
+		}
+		follow(one).is(t, "k", "other")
+		away.set(true, 0)
+		two, _, stopTwo := sender(t, away, k, "service-key")
+		if got := works(t, two); got != reached.newest {
+			t.Fatalf("it works by %d of the store", got)
+		}
+		cut := follow(two)
+		cut.is(t, "k", "other")
+		// It learns of a withdrawal from the other, with the revision or before.
+		reached.setKeys("other")
+		synctest.Wait()
+		time.Sleep(2 * keysRetry)
+		synctest.Wait()
+		cut.is(t, "other")
+		reached.setKeys()
+		time.Sleep(2 * keysRetry)
+		synctest.Wait()
+		cut.is(t)
+		cancel()
+		stopOne()
+		stopTwo()
+	})
+}
