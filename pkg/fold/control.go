@@ -41,7 +41,7 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 		return o.halt(ctx, en, IncidentLevel, nil, fmt.Errorf("log asks for level %d, this binary knows %d: run a newer one", level, Level))
 	}
 	if level < Level {
-		err := &state.FormatError{What: fmt.Sprintf("the log from offset %d on, by its level,", en.record.Offset), Has: byte(min(level, 255)), Knows: Level}
+		err := levelError(fmt.Sprintf("the log from offset %d on, by its level,", en.record.Offset), level)
 		o.config.Log.Incident(IncidentFormat, en.record.Offset, err)
 		return err
 	}
@@ -69,6 +69,11 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 	o.config.Log.Settle(IncidentRevision)
 	o.config.Revisions.InForce(o.place.partition, revision)
 	return nil
+}
+
+// levelError refuses what was decided at a lower level.
+func levelError(what string, level uint32) error {
+	return &state.FormatError{What: what, Has: byte(min(level, 255)), Knows: Level}
 }
 
 // pass goes on behind a record that stands alone.

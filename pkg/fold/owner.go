@@ -133,6 +133,11 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 		o.config.Log.Incident(IncidentLevel, w.Offset, err)
 		return err
 	}
+	if w.Level < Level && w.Status != state.Blank && w.Status != state.Restoring { // else nothing of it is read
+		err := levelError("the state, by its level,", w.Level)
+		o.config.Log.Incident(IncidentFormat, w.Offset, err)
+		return err
+	}
 	o.config.Log.Settle(IncidentLevel)
 	o.config.Log.Settle(stream.IncidentOutOfRange) // recovery decides it itself
 	if err := o.recover(ctx); err != nil {

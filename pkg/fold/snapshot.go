@@ -208,6 +208,9 @@ func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*st
 	return func(b *statev1.SnapshotRecord_Begin) (bool, error) {
 		o.config.Log.Progress()
 		w, err := state.DecodeWatermark(b.GetWatermark())
+		if err == nil && w.Level < Level {
+			err = levelError("the snapshot, by its level,", w.Level)
+		}
 		if _, other := errors.AsType[*state.FormatError](err); other {
 			err = fmt.Errorf("%w: %w", snapshot.ErrDamaged, err)
 			o.config.Log.Incident(IncidentFormat, 0, err)

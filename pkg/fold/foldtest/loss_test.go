@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -174,4 +176,52 @@ func TestLevel_OlderIsRefused(t *testing.T) {
 	if _, ok := d.Body("acme/44"); ok {
 		t.Fatal("went on in a log of other ids")
 	}
+}
+
+// A store that need not read its log again, and a snapshot from which one is restored, are refused too: what is published from there on
+// has other ids than what a binary of before published and did not commit.
+func TestLevel_StoreAndSnapshotOfAnOlderAreRefused(t *testing.T) {
+	refused := func(d *foldtest.Partition[count, int64], what string) {
+		t.Helper()
+		before := len(d.Published())
+		err := d.Run()
+		if _, other := errors.AsType[*state.FormatError](err); !other || !strings.Contains(err.Error(), what) || d.Incidents[fold.IncidentFormat] == nil {
+			t.Errorf("run of %s: %v, incidents %v", what, err, d.Incidents)
+		}
+		if n := len(d.Published()); n != before {
+			t.Errorf("%s of a lower level: %d records were published", what, n-before)
+		}
+	}
+	d := partition(t)
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
+	for i := range 50 {
+		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
+		d.Now = d.Now.Add(time.Second)
+	}
+	d.Work()
+	w, err := d.Store().Open(t.Context(), d.Partition(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := w
+	older.Level--
+	if err := d.Store().Commit(t.Context(), d.Partition(), w, older, state.Commit{}); err != nil {
+		t.Fatal(err)
+	}
+	d.Accept(usage("next", "44", amountReminds, d.Now))
+	refused(d, "the state")
+
+	d.Log().Trim(d.Oldest())
+	d.Restore(nil)
+	for _, r := range d.Written() {
+		if begin := r.GetBegin(); begin != nil {
+			w, err := state.DecodeWatermark(begin.GetWatermark())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Level--
+			begin.Watermark = w.Encode()
+		}
+	}
+	refused(d, "the snapshot")
 }
