@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/channel"
-
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/secret"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"

@@ -1,8 +1,6 @@
 package configclient
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"errors"
 	"slices"
 	"strings"
@@ -11,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/daemon"
 )
 

@@ -4,10 +4,9 @@ import (
 	"testing"
 	"time"
 
-	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
-
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
 // Consumers of these topics that do not know our messages filter by headers.

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
-
 	"github.com/tollgate/tollgate/pkg/reason"
 )
 

@@ -1,13 +1,12 @@
 package expr
 
 import (
-	"google.golang.org/protobuf/proto"
-
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+	"google.golang.org/protobuf/proto"
 )
 
 // sizes gives CEL's estimate the sizes of an event's fields.

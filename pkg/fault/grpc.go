@@ -7,13 +7,14 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/tollgate/tollgate/pkg/display"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tollgate/tollgate/pkg/display"
 )
 
 // Domain is the domain of every google.rpc.ErrorInfo that leaves this system.

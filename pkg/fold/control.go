@@ -6,17 +6,15 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fold/internal/control"
-	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
-
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold/internal/control"
 	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
+	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 

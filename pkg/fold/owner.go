@@ -119,6 +119,9 @@ func (o *Owner[B, C]) leave() {
 // open takes the partition and brings its state to where the log can go on.
 func (o *Owner[B, C]) open(ctx context.Context) error {
 	w, err := o.config.Store.Open(ctx, o.place.partition, o.config.Address)
+	if err == nil && w.Level < Level && w.Status != state.Blank && w.Status != state.Restoring { // of those nothing is read
+		err = levelError("the state, by its level,", w.Level)
+	}
 	if _, other := errors.AsType[*state.FormatError](err); other {
 		o.config.Log.Incident(IncidentFormat, 0, err)
 	}
@@ -131,11 +134,6 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 	if w.Level > Level {
 		err := fmt.Errorf("state is at level %d, this binary knows %d: run a newer one", w.Level, Level)
 		o.config.Log.Incident(IncidentLevel, w.Offset, err)
-		return err
-	}
-	if w.Level < Level && w.Status != state.Blank && w.Status != state.Restoring { // else nothing of it is read
-		err := levelError("the state, by its level,", w.Level)
-		o.config.Log.Incident(IncidentFormat, w.Offset, err)
 		return err
 	}
 	o.config.Log.Settle(IncidentLevel)

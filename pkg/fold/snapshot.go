@@ -13,7 +13,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
-
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 

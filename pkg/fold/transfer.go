@@ -12,7 +12,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 

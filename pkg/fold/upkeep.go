@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fold/internal/control"
-	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
-
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/control"
+	"github.com/tollgate/tollgate/pkg/fold/internal/limits"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
@@ -25,11 +24,7 @@ func (o *Owner[B, C]) upkeep(ctx context.Context) {
 // alarm reports in time that retention is about to remove what a rebuild needs.
 func (o *Owner[B, C]) alarm() {
 	now, c := o.config.Clock(), o.config
-	old := time.Duration(0)
-	if !o.next.IsZero() {
-		old = now.Sub(o.next)
-	}
-	if c.LogRetention > 0 && old > c.LogRetention/2 {
+	if old := now.Sub(o.next); !o.next.IsZero() && c.LogRetention > 0 && old > c.LogRetention/2 {
 		c.Log.Incident(IncidentBehind, o.w.Offset, fmt.Errorf("the next record is %s old, the log keeps %s: find out what holds the partition, or keep the log longer", old.Round(time.Minute), c.LogRetention))
 	} else {
 		c.Log.Settle(IncidentBehind)

@@ -13,9 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"github.com/tollgate/tollgate/pkg/outbound"
 )
 

@@ -11,9 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/fault"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -21,6 +18,10 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fault"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // asIs sends bytes as a message.

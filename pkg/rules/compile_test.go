@@ -6,15 +6,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/channel"
-	"github.com/tollgate/tollgate/pkg/channel/channeltest"
-	"github.com/tollgate/tollgate/pkg/channel/table"
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/channeltest"
+	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"

@@ -5,13 +5,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tollgate/tollgate/pkg/channel"
-	"github.com/tollgate/tollgate/pkg/channel/channeltest"
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/channeltest"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/event"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )

@@ -9,6 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
@@ -16,12 +21,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/pkg/stream"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"google.golang.org/genproto/googleapis/type/money"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/config/store/storetest"
 )

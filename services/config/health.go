@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/tollgate/tollgate/pkg/channel"
-	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/reason"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/services/config/store"
 )
 

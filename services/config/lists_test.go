@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/fault"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 

@@ -7,17 +7,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/tollgate/tollgate/pkg/daemon/frametest"
-	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/services/config/fieldmask"
-
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tollgate/tollgate/pkg/daemon/frametest"
+	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/fieldmask"
 )
 
 func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {

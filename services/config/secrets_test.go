@@ -1,16 +1,14 @@
 package config
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 

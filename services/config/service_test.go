@@ -6,11 +6,10 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/tollgate/tollgate/pkg/fault"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 

@@ -4,12 +4,11 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
-	"github.com/tollgate/tollgate/pkg/fault"
-
 	"google.golang.org/genproto/googleapis/type/money"
 	"pgregory.net/rapid"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 

@@ -11,7 +11,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/reason"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 

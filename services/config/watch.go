@@ -4,11 +4,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
-	"github.com/tollgate/tollgate/pkg/rpc"
-
 	"google.golang.org/grpc"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 

@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
+	server "github.com/emersion/go-smtp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	server "github.com/emersion/go-smtp"
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery/service"

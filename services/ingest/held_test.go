@@ -18,7 +18,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )

@@ -22,10 +22,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/rules/kind"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/services/trigger/api"
-
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+	"github.com/tollgate/tollgate/services/trigger/api"
 )
 
 // explanation is what came of one event.

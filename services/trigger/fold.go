@@ -10,7 +10,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rules"
-
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 

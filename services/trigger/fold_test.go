@@ -7,21 +7,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/channel"
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 

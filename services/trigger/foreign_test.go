@@ -10,11 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 

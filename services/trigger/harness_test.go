@@ -20,12 +20,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
-	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 

@@ -12,11 +12,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rules"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/services/trigger/api"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+	"github.com/tollgate/tollgate/services/trigger/api"
 )
 
 // planner lends the planning of this service to those who ask what it would do and did.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 

@@ -1,8 +1,6 @@
 package trigger
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"context"
 	"fmt"
 	"io"
@@ -18,16 +16,15 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
-	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 

@@ -19,7 +19,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"

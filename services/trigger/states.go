@@ -10,7 +10,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rules"
 	"github.com/tollgate/tollgate/pkg/rules/kind"
-
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 

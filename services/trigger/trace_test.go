@@ -16,7 +16,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/trace"
 	"github.com/tollgate/tollgate/pkg/trace/tracetest"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )

@@ -17,10 +17,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/rules/kind"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/services/trigger/api"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+	"github.com/tollgate/tollgate/services/trigger/api"
 )
 
 // trial is what an evaluation notes in place of rendering. What is noted are outcomes as deliveries are, so that a batch that

@@ -8,9 +8,8 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold/replay"
-	"github.com/tollgate/tollgate/services/trigger/api"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/trigger/api"
 )
 
 // A dry run whose state changes with every event, beside one with a filter alone, in memory: 20 events of each of 5,000 subjects.

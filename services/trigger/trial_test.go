@@ -15,11 +15,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/services/systemtest/trigger/model"
-	"github.com/tollgate/tollgate/services/trigger/api"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+	"github.com/tollgate/tollgate/services/systemtest/trigger/model"
+	"github.com/tollgate/tollgate/services/trigger/api"
 )
 
 // past is the log of a partition in memory, as a trial reads it: some records at a time.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -19,11 +18,10 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
-	"github.com/tollgate/tollgate/pkg/receiver"
-
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/receiver"
 )
 
 // site is a receiver without the loop: what is sent to it is an attempt alone.

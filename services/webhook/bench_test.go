@@ -6,16 +6,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-	"github.com/tollgate/tollgate/pkg/receiver"
-
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/receiver"
 )
 
 // BenchmarkSend is one attempt: headers, signature, POST, judgement; the

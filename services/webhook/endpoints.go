@@ -5,11 +5,10 @@ import (
 	"net/netip"
 	"reflect"
 
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery/loop"
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"

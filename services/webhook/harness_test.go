@@ -1,8 +1,6 @@
 package webhook
 
 import (
-	"github.com/tollgate/tollgate/pkg/secret/secrettest"
-
 	"context"
 	"encoding/base64"
 	"encoding/pem"
@@ -24,6 +22,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/receiver"
 )

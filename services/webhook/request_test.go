@@ -7,12 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-	"github.com/tollgate/tollgate/pkg/receiver"
-
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/receiver"
 )
 
 func TestEachValidSecretVerifiesAndAnotherDoesNot(t *testing.T) {

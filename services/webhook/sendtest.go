@@ -10,7 +10,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/service"

@@ -3,8 +3,6 @@
 package frametest
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"context"
 	"sync"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/rpc"

@@ -4,9 +4,8 @@ import (
 	"context"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/claimlog"
@@ -15,7 +14,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 

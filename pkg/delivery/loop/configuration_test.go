@@ -7,9 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
-
 	"github.com/tollgate/tollgate/pkg/delivery"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
 // An owner that had not read the revision which enabled an endpoint once cancelled deliveries planned for it.

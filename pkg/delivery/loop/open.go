@@ -8,13 +8,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )

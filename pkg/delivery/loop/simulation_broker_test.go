@@ -11,10 +11,8 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 

@@ -12,13 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/state/snapshot/snapshottest"

@@ -1,18 +1,16 @@
 package service_test
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"

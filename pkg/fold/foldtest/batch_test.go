@@ -9,7 +9,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 

@@ -15,7 +15,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 

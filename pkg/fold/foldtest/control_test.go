@@ -6,12 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fold/internal/control"
-
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
+	"github.com/tollgate/tollgate/pkg/fold/internal/control"
 	"github.com/tollgate/tollgate/pkg/state"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )

@@ -17,7 +17,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 

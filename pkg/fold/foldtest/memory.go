@@ -9,7 +9,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/state/snapshot/snapshottest"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 

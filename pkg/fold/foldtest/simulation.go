@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fold/internal/control"
-
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/internal/control"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )

@@ -12,7 +12,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/internal/control"
 	"github.com/tollgate/tollgate/pkg/state"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 

@@ -10,7 +10,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/stream"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 

@@ -15,9 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 

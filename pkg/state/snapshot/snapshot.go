@@ -9,7 +9,6 @@ import (
 	"fmt"
 
 	"github.com/tollgate/tollgate/pkg/state"
-
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 

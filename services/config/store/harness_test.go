@@ -9,10 +9,9 @@ import (
 	"testing"
 	"time"
 
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/config/store"
 	"github.com/tollgate/tollgate/services/config/store/storetest"
-
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }

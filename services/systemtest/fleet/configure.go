@@ -9,9 +9,8 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
-	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 // Configure creates resources, in the order given, and returns the revision of the last.

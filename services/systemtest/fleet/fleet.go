@@ -1,8 +1,6 @@
 package fleet
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"context"
 	"crypto/rand"
 	"errors"
@@ -16,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/stream"

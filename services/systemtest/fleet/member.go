@@ -1,8 +1,6 @@
 package fleet
 
 import (
-	"github.com/tollgate/tollgate/services/tollgate/process"
-
 	"bytes"
 	"context"
 	"encoding/json"
@@ -16,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
 // Member is one service that runs.

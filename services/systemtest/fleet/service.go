@@ -1,8 +1,6 @@
 package fleet
 
 import (
-	"github.com/tollgate/tollgate/services/tollgate/process"
-
 	"bytes"
 	"context"
 	"errors"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
 // serve reads the configuration file of a service and serves until ctx ends, as its main does.

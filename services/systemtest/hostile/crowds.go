@@ -7,12 +7,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"

@@ -12,10 +12,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
-
 	"github.com/tollgate/tollgate/pkg/event"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
 type resource = proto.Message

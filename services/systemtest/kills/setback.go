@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"

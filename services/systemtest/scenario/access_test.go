@@ -1,8 +1,6 @@
 package scenario
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"context"
 	"testing"
 	"time"
@@ -10,6 +8,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl/scram"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )

@@ -1,8 +1,6 @@
 package scenario
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"context"
 	"fmt"
 	"os"
@@ -17,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"

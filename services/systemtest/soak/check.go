@@ -10,10 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )

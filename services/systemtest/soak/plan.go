@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 

@@ -1,8 +1,6 @@
 package allinone
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 

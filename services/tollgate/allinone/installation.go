@@ -1,10 +1,6 @@
 package allinone
 
 import (
-	"slices"
-
-	"github.com/tollgate/tollgate/services/tollgate/process"
-
 	"context"
 	"crypto/rand"
 	"errors"
@@ -13,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +19,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/secret"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/provision"
+	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
 // Config is where things are kept.

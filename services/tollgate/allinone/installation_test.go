@@ -1,8 +1,6 @@
 package allinone
 
 import (
-	"github.com/tollgate/tollgate/services/tollgate/process"
-
 	"context"
 	"errors"
 	"io"
@@ -12,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
 // frameOnly is a service that has nothing but the frame.

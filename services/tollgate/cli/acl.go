@@ -1,12 +1,12 @@
 package cli
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
-
-	"fmt"
-	"strings"
 )
 
 // topicsACL prints permissions.

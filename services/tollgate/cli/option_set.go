@@ -8,12 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-
 	"google.golang.org/genproto/googleapis/type/money"
 
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/format"

@@ -1,14 +1,13 @@
 package cli
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-	"github.com/tollgate/tollgate/services/tollgate/cli/command"
-
 	"context"
 	"fmt"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // Topics are the flags that set what the topics must be.

@@ -1,8 +1,6 @@
 package manifest
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"bytes"
 	"errors"
 	"fmt"
@@ -14,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/display"
 )
 

@@ -7,9 +7,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"google.golang.org/grpc"
+
+	"github.com/tollgate/tollgate/pkg/pause"
 )
 
 // Stage is a stage of an import.

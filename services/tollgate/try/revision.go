@@ -6,17 +6,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/tollgate/tollgate/pkg/event"
-	"github.com/tollgate/tollgate/pkg/stream"
-	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/pause"
+	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 // look is how often something that is about to happen is looked for.

@@ -8,12 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"google.golang.org/genproto/googleapis/type/money"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/pause"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"

@@ -7,7 +7,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/rules"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )

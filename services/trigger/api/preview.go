@@ -13,7 +13,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rules"
-
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 

@@ -17,7 +17,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )

@@ -14,7 +14,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/rules"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"

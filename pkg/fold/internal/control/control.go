@@ -10,7 +10,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/state"
-
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 

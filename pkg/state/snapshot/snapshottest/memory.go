@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/state"
-
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 

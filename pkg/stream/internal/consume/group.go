@@ -7,11 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
 	"github.com/tollgate/tollgate/pkg/stream/internal/codec"
 )

@@ -8,11 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
 	"github.com/tollgate/tollgate/pkg/stream/internal/codec"
 )

@@ -1,9 +1,6 @@
 package reference
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel"
-	channels "github.com/tollgate/tollgate/pkg/channel/table"
-
 	"context"
 	"fmt"
 	"slices"
@@ -11,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	channels "github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 )

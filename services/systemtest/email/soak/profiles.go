@@ -6,10 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/soak"
 )

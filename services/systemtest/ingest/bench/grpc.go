@@ -10,7 +10,6 @@ import (
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
-
 	"github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"

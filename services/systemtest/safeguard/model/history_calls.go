@@ -4,7 +4,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 

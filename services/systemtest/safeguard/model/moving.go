@@ -7,7 +7,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 

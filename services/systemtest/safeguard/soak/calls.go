@@ -8,11 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"

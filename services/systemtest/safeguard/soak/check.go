@@ -8,17 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream"
-	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"

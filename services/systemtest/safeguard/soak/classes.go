@@ -6,13 +6,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 

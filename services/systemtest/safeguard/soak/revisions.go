@@ -7,7 +7,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/configclient"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 

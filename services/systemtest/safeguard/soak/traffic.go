@@ -7,13 +7,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"

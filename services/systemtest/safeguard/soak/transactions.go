@@ -9,11 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/pause"
-
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )

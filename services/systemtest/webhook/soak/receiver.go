@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/pause"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/soak"

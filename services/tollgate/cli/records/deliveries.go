@@ -10,10 +10,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/stream"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/receipts"
-
-	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
 // Attempts are the flags that choose among the records of deliveries.attempts.
