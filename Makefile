@@ -201,9 +201,9 @@ soak-simulations: ## random histories of the simulations, others each time: two 
 	@$(REAPED) $(SERVERS_TOOL) up; \
 	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=long go test -count=1 -p 4 $(LINKED) -timeout 30m -run Simulation work | $(QUIET)
 
-soak-race: ## every test under the race detector on real servers
+soak-race: ## the tests of all packages that start goroutines, under the race detector on real servers
 	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
-	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 -p 4 $(LINKED) -timeout 30m work | $(QUIET)
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 -p 4 $(LINKED) -timeout 30m $(filter-out $(SEQUENTIAL),$(PACKAGES)) | $(QUIET)
 
 RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis postgres >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 

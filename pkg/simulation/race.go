@@ -2,5 +2,5 @@
 
 package simulation
 
-// raced is whether the race detector is on.
-const raced = true
+// Raced is whether the race detector is on.
+const Raced = true

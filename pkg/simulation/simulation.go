@@ -33,7 +33,7 @@ func (h Histories) Count(t testing.TB) int {
 	default:
 		t.Fatalf("TOLLGATE_TEST_HISTORIES is %q: it must be short, test or long", budget)
 	}
-	if raced && n > 0 {
+	if Raced && n > 0 {
 		return max(n/6, 1)
 	}
 	return n

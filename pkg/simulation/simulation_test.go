@@ -7,7 +7,7 @@ import (
 )
 
 func TestRun_MakesAsManyHistoriesAsTheBudget(t *testing.T) {
-	if raced {
+	if Raced {
 		t.Skip("the race detector makes fewer")
 	}
 	t.Setenv("TOLLGATE_TEST_SEED", "")

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
@@ -68,8 +69,12 @@ func onBeds(t *testing.T, script func(t *testing.T, ctx context.Context, f *flee
 	onProcesses(t, script)
 }
 
-// onProcesses runs a script with processes on real servers.
+// onProcesses runs a script with processes on real servers. The race detector does not see into them.
 func onProcesses(t *testing.T, script func(t *testing.T, ctx context.Context, f *fleet.Fleet)) {
+	if simulation.Raced {
+		t.Log("no processes under the race detector")
+		return
+	}
 	brokers, haveKafka := streamtest.RealKafka(t)
 	address, haveRedis := statetest.RealRedis(t)
 	if haveKafka && haveRedis {
