@@ -48,8 +48,9 @@ type fixture struct {
 	ctx    context.Context
 	cfg    Config
 	client *stream.Client
-	// clock is how far the replicas' clock is off.
-	clock atomic.Int64
+	// clock is how far the replicas' clock is off; stopped is where it stands still, if it does.
+	clock   atomic.Int64
+	stopped time.Time
 }
 
 func newFixture(t testing.TB, brokers []string) *fixture {
@@ -103,7 +104,13 @@ func (f *fixture) start(change func(*Config)) *replica {
 	}
 	core, logs := observer.New(zapcore.InfoLevel)
 	env := daemon.NewEnv("ingest", zap.New(core))
-	env.Clock = func() time.Time { return time.Now().Add(time.Duration(f.clock.Load())) }
+	env.Clock = func() time.Time {
+		now := f.stopped
+		if now.IsZero() {
+			now = time.Now()
+		}
+		return now.Add(time.Duration(f.clock.Load()))
+	}
 	ctx, cancel := context.WithCancel(f.ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, cfg, env) }()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,10 +34,13 @@ func TestFailing_OnceAMinuteWithTheCountOfAllReplicas(t *testing.T) {
 		var published []*eventv1.HookFailed
 		var at []time.Time
 		broken := false
+		var mu sync.Mutex // of all these, which replicas share
 		replica := func() *failing {
 			f := &failing{
 				topic: "events.unordered", clock: time.Now, log: zap.NewNop(),
 				add: func(_ context.Context, _ string, n int64, every time.Duration) (int64, time.Duration, error) {
+					mu.Lock()
+					defer mu.Unlock()
 					count += n
 					if again := every - time.Since(takenAt); again > 0 && count > 0 {
 						return 0, again, nil
@@ -45,6 +49,8 @@ func TestFailing_OnceAMinuteWithTheCountOfAllReplicas(t *testing.T) {
 					return n, 0, nil
 				},
 				produce: func(_ context.Context, records ...stream.Record) error {
+					mu.Lock()
+					defer mu.Unlock()
 					if broken {
 						return errors.New("Kafka is away")
 					}
@@ -73,11 +79,18 @@ func TestFailing_OnceAMinuteWithTheCountOfAllReplicas(t *testing.T) {
 			total += 2
 			time.Sleep(100 * time.Millisecond)
 		}
-		broken = true
+		kafka := func(away bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			broken = away
+		}
+		kafka(true)
 		time.Sleep(time.Minute)
-		broken = false
+		kafka(false)
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		sum := int64(0)
 		for i, p := range published {
 			sum += p.GetCount()

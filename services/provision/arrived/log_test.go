@@ -27,13 +27,13 @@ const (
 
 // fakeLog is a partition, its handlers, and what they were asked.
 type fakeLog struct {
-	t        testing.TB
-	records  []stream.Record
+	t testing.TB
+
+	mu       sync.Mutex
+	records  []stream.Record // the test alone appends
 	handlers []Handler
 	// takes is how long a handler takes for an event.
 	takes map[string]time.Duration
-
-	mu    sync.Mutex
 	asked map[string][]string
 	open  map[string]int
 	most  map[string]int
@@ -61,13 +61,38 @@ func (w *fakeLog) publish(subject, source string, bytes int) {
 		w.t.Fatal(err)
 	}
 	r.Offset = int64(len(w.records))
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.records = append(w.records, r)
+}
+
+// known are the handlers there are.
+func (w *fakeLog) known() []Handler {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.handlers
+}
+
+// set has other handlers.
+func (w *fakeLog) set(handlers ...Handler) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.handlers = handlers
+}
+
+// slow has a handler take so long for an event.
+func (w *fakeLog) slow(handler string, takes time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.takes[handler] = takes
 }
 
 func (w *fakeLog) fetch(ctx context.Context, _ string, _ int32, offset int64, _ int) (stream.Batch, error) {
 	if ctx.Err() != nil {
 		return stream.Batch{}, ctx.Err()
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	until := min(int64(len(w.records)), offset+500)
 	return stream.Batch{Records: w.records[offset:until], Next: until, End: int64(len(w.records))}, nil
 }
@@ -78,13 +103,13 @@ func (w *fakeLog) log() *Log {
 			if typ != eventType {
 				return nil
 			}
-			return w.handlers
+			return w.known()
 		},
 		Has: func(name string) bool {
-			return slices.ContainsFunc(w.handlers, func(h Handler) bool { return h.Name == name })
+			return slices.ContainsFunc(w.known(), func(h Handler) bool { return h.Name == name })
 		},
 		Names: func() (all []string) {
-			for _, h := range w.handlers {
+			for _, h := range w.known() {
 				all = append(all, h.Name)
 			}
 			return all
@@ -194,7 +219,8 @@ func (w *fakeLog) complete(handler string) {
 func TestLog_AHandlerThatHangsTakesNothingOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeLog(t, Handler{"hangs", 16}, Handler{"quick", 16})
-		w.takes["hangs"], w.takes["quick"] = time.Hour, time.Millisecond
+		w.slow("hangs", time.Hour)
+		w.slow("quick", time.Millisecond)
 		for i := range 5000 {
 			w.publish(fmt.Sprint("client/", i%100), "crm", 100)
 		}
@@ -216,7 +242,7 @@ func TestLog_AHandlerThatHangsTakesNothingOfOthers(t *testing.T) {
 		r.commit()
 		r.end()
 		before := w.count("quick")
-		w.takes["hangs"] = 0
+		w.slow("hangs", 0)
 		next := w.start()
 		defer next.end()
 		synctest.Wait()
@@ -236,7 +262,7 @@ func TestLog_AHandlerThatHangsTakesNothingOfOthers(t *testing.T) {
 func TestLog_EventsAreBoundedByWhatTheyTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeLog(t, Handler{"slow", 2})
-		w.takes["slow"] = time.Second
+		w.slow("slow", time.Second)
 		for range 40 {
 			w.publish("client/1", "crm", 512<<10)
 		}
@@ -259,7 +285,7 @@ func TestLog_EventsAreBoundedByWhatTheyTake(t *testing.T) {
 func TestLog_AHookThatIsGoneIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeLog(t, Handler{"slow", 2})
-		w.takes["slow"] = time.Second
+		w.slow("slow", time.Second)
 		for range 1000 {
 			w.publish("client/1", "crm", 10)
 		}
@@ -269,7 +295,7 @@ func TestLog_AHookThatIsGoneIsForgotten(t *testing.T) {
 		if apart, since := r.behind(); apart != 1 || since.IsZero() {
 			t.Errorf("%d are read apart, since %s", apart, since)
 		}
-		w.handlers = nil
+		w.set()
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if apart, since := r.behind(); apart != 0 || !since.IsZero() || !r.done() {
@@ -290,8 +316,8 @@ func crashes(t *testing.T, random *rand.Rand) {
 	w := newFakeLog(t)
 	for i := range 1 + random.IntN(4) {
 		h := Handler{fmt.Sprint("h", i), 1 + random.IntN(20)}
-		w.handlers = append(w.handlers, h)
-		w.takes[h.Name] = time.Duration([]int{0, 1, 20, 300}[random.IntN(4)]) * time.Millisecond
+		w.set(append(w.handlers, h)...)
+		w.slow(h.Name, time.Duration([]int{0, 1, 20, 300}[random.IntN(4)])*time.Millisecond)
 	}
 	r := w.start()
 	for range 1 + random.IntN(40) {
