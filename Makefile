@@ -62,6 +62,8 @@ PACKAGES = $(shell go list ./proto/... ./pkg/... ./services/...)
 JOURNEYS = %/scenario %/systemtest/docs %/services/tollgate/cli
 # Packages that start no goroutine have nothing to race.
 SEQUENTIAL = %/spend %/expr %/scope %/reason %/profile %/display %/wire %/fault %/imports %/manifest %/shape %/model %/account
+# Packages whose tests run programs: the race detector does not see into these.
+RUNNING = %/systemtest/docs %/systemtest/compose
 
 # Tests mostly wait, for a broker or a first repeat: more of them, and of packages, run side by side than there are cores.
 WAITING = -p 4 -parallel 8
@@ -203,7 +205,7 @@ soak-simulations: ## random histories of the simulations, others each time: two 
 
 soak-race: ## the tests of all packages that start goroutines, under the race detector on real servers
 	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
-	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 -p 4 $(LINKED) -timeout 30m $(filter-out $(SEQUENTIAL),$(PACKAGES)) | $(QUIET)
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 -p 4 $(LINKED) -timeout 30m $(filter-out $(SEQUENTIAL) $(RUNNING),$(PACKAGES)) | $(QUIET)
 
 RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis postgres >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 
