@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,7 @@ type cluster struct {
 	refuses map[string]error // at once
 	hangs   map[string]bool
 	// down: nothing answers.
-	down  bool
+	down  atomic.Bool
 	taken []string
 	calls int
 }
@@ -37,7 +38,7 @@ func (c *cluster) ProduceResults(ctx context.Context, records ...stream.Record) 
 		for i, r := range records {
 			switch {
 			case settled[i]:
-			case c.down || c.hangs[r.Topic]:
+			case c.down.Load() || c.hangs[r.Topic]:
 				waits = true
 				results[i].Err = stream.ErrUnknown
 			case c.refuses[r.Topic] != nil:
@@ -57,7 +58,7 @@ func (c *cluster) ProduceResults(ctx context.Context, records ...stream.Record) 
 }
 
 func (c *cluster) answers(ctx context.Context) error {
-	if c.down {
+	if c.down.Load() {
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -138,9 +139,11 @@ func TestForeign_DistinguishesARecordFromItsTopicAndATopicFromKafka(t *testing.T
 		}
 
 		// While all of Kafka is away nothing stands in: that is ours.
-		c = &cluster{down: true}
+		c = &cluster{}
 		f = c.foreign()
-		time.AfterFunc(time.Hour, func() { c.down = false })
+		down := &c.down
+		down.Store(true)
+		time.AfterFunc(time.Hour, func() { down.Store(false) })
 		instead, err = f.Publish(t.Context(), toTopics("a/1", "b/1"))
 		if err != nil || len(instead) != 0 || len(c.taken) != 2 || len(f.away) != 0 {
 			t.Errorf("instead %v, %v, published %v", valuesOf(instead), err, c.taken)
