@@ -100,8 +100,15 @@ func TestDatabase_ThatIsReadOnlyIsReportedAndReadersGoOn(t *testing.T) {
 	r, server := onServer(t)
 	r.tenant("before")
 	server.ReadOnly(true)
-	r.until("changes are refused", func() bool { return r.tryTenant("x") != nil })
-	refused(t, r.tryTenant("meanwhile"), fault.Unavailable, "DATABASE_READ_ONLY")
+	// Its processes take the setting over one by one, each a moment later.
+	made := 0
+	var err error
+	r.until("changes are refused", func() bool {
+		made++
+		err = r.tryTenant(fmt.Sprintf("t%d", made))
+		return err != nil
+	})
+	refused(t, err, fault.Unavailable, "DATABASE_READ_ONLY")
 	if noted := r.env.Health.Noted(); len(noted) != 1 || noted[0].Code != "DATABASE_READ_ONLY" || r.failing() {
 		t.Errorf("health notes %v", noted)
 	}
