@@ -1,14 +1,17 @@
 package rpc
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/access"
+	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
@@ -200,4 +203,33 @@ func TestServer_AStreamMayAnswerBeforeItEnds(t *testing.T) {
 	if _, err := stream.Recv(); fault.ReasonOf(err) != reason.APIKeyEnded {
 		t.Error(err)
 	}
+}
+
+// handled is a stream as its handler has it, without a connection.
+type handled struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (h handled) Context() context.Context { return h.ctx }
+
+// No stream goes on two seconds after its key was withdrawn: one that does not wait for KeyEnded is ended.
+func TestServer_AStreamThatGoesOnIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, err := newOutcomes(daemon.NewEnv("config", zap.NewNop()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &Server{outcomes: o}
+		ended := make(chan struct{})
+		close(ended)
+		began := time.Now()
+		err = s.streaming("/x.Y/Z", func(_ any, of grpc.ServerStream) error {
+			<-of.Context().Done()
+			return of.Context().Err()
+		})(nil, handled{ctx: context.WithValue(t.Context(), callKey{}, &call{ended: ended, hold: unbounded.Hold()})})
+		if took := time.Since(began); fault.ReasonOf(fault.FromGRPC(err)) != reason.APIKeyEnded || took != time.Second {
+			t.Errorf("it ends after %s with %v", took, err)
+		}
+	})
 }

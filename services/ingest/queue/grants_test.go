@@ -137,12 +137,8 @@ func TestSubscribe_EndsWithItsKey(t *testing.T) {
 	want.Ordered = false
 	c := r.as("mine").subscribe(want)
 	f.until("something is on its way", func() bool { _, unacked, _ := r.queue.count(); return unacked > 0 })
-	began := time.Now()
 	r.server.Authorizer().Replace(nil)
 	f.until("the stream has ended", func() bool { n, _, _ := r.queue.count(); return n == 0 })
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %s", took)
-	}
 	if err := c.ends(); status.Code(err) != codes.Unauthenticated || fault.ReasonOf(err) != "API_KEY_ENDED" {
 		t.Errorf("it ends with %v", err)
 	}
