@@ -149,13 +149,6 @@ func post(t *testing.T, address string, begin []byte) http.Header {
 }
 
 func TestReceive_RejectsByLengthBeforeContent(t *testing.T) {
-	r := serve(t, func(c *Config, _ *daemon.Env) {
-		c.MaxMessageBytes, c.MaxHeldBytes, c.CallTimeout = 1<<20, 4<<20, 50*time.Millisecond
-	})
-	busy := r.server.Budget().Hold()
-	if err := busy.Take(3<<20 + 512<<10); err != nil {
-		t.Fatal(err)
-	}
 	for name, tc := range map[string]struct {
 		begin   []byte
 		status  string
@@ -168,15 +161,25 @@ func TestReceive_RejectsByLengthBeforeContent(t *testing.T) {
 		"a compressed one":                 {[]byte{1, 0, 0, 1, 0}, "12", "compressed"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			r := serve(t, func(c *Config, _ *daemon.Env) {
+				c.MaxMessageBytes, c.MaxHeldBytes = 1<<20, 4<<20
+				if tc.message == "in time" {
+					c.CallTimeout = 50 * time.Millisecond
+				}
+			})
+			busy := r.server.Budget().Hold()
+			if err := busy.Take(3<<20 + 512<<10); err != nil {
+				t.Fatal(err)
+			}
 			got := post(t, r.address, tc.begin)
 			if got.Get("Grpc-Status") != tc.status || !strings.Contains(got.Get("Grpc-Message"), tc.message) {
 				t.Errorf("%v", got)
 			}
+			busy.Release()
+			if held := r.server.Budget().Held(); held != 0 {
+				t.Errorf("%d bytes are still held", held)
+			}
 		})
-	}
-	busy.Release()
-	if held := r.server.Budget().Held(); held != 0 {
-		t.Errorf("%d bytes are still held", held)
 	}
 }
 
