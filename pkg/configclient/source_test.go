@@ -17,10 +17,13 @@ func TestSource_FollowsNewRevisions(t *testing.T) {
 	s := newService(0)
 	following(t, s, nil, func(t *testing.T, source *Source, env daemon.Env) {
 		newestIs(t, source, 0, true)
-		changed := source.Changed()
+		changed, began := source.Changed(), time.Now()
 		s.set(false, 3)
 		<-changed
 		newestIs(t, source, 3, true)
+		if took := time.Since(began); took > 0 { // of the two seconds that are promised of a change
+			t.Errorf("followed after %s", took)
+		}
 		if f := env.Health.Failing(); len(f) != 0 {
 			t.Errorf("not ready: %v", f)
 		}
