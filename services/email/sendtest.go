@@ -57,6 +57,11 @@ func (t *tests) SendTest(ctx context.Context, req *deliveryv1.SendTestRequest) (
 	if err != nil {
 		return nil, err
 	}
+	return t.try(ctx, p, to)
+}
+
+// try sends the message of a test.
+func (t *tests) try(ctx context.Context, p *profile, to email.Address) (*deliveryv1.SendTestResponse, error) {
 	now := t.clock()
 	planned := &email.Planned{
 		To: to, Subject: "Test of " + p.ID, Domain: p.From.Domain,

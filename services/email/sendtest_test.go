@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	server "github.com/emersion/go-smtp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tollgate/tollgate/pkg/channel/email"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -219,28 +221,29 @@ func TestSendTest_AtMostSixteenAtOnce(t *testing.T) {
 
 // A server that never greets would take five minutes of whoever waits.
 func TestSendTest_HasALimitAsAWhole(t *testing.T) {
-	raw := newRawServer(t, script{answers: map[string]string{"EHLO": hangs}})
-	p := raw.profile(configv1.SmtpTls_SMTP_TLS_NONE, "")
-	p.Name = "tenants/sample/smtpProfiles/slow"
-	snapshot := configclient.Decode(&configv1.Snapshot{
-		Revision: 1, SmtpProfiles: []*configv1.SmtpProfile{p},
-		Tenants: []*configv1.Tenant{{Name: "tenants/sample", Outbound: &configv1.OutboundPolicy{Networks: []string{"127.0.0.0/8"}, Ports: []uint32{uint32(raw.port)}}}},
+	synctest.Test(t, func(t *testing.T) {
+		raw := &rawServer{script: script{answers: map[string]string{"EHLO": hangs}}}
+		p := raw.profile(configv1.SmtpTls_SMTP_TLS_NONE, "")
+		p.Name = "tenants/sample/smtpProfiles/slow"
+		s := newSending(t, p, loopback())
+		s.p.server.Dialer = raw
+		to, err := email.ParseAddress("ana@mail.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests, began := &tests{send: s.sender, clock: time.Now, limit: testLimit}, time.Now()
+		answer, err := tests.try(t.Context(), s.p, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, took := answer.GetAttempt().GetSteps(), time.Since(began)
+		if last := steps[len(steps)-1]; answer.GetAttempt().GetErrorClass() != "timeout" || last.GetName() != "EHLO tollgate.example" || last.GetAnswer() != "no answer in time" || took != testLimit {
+			t.Errorf("after %s: %v", took, answer)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if answer, err := tests.try(ctx, s.p, to); err == nil {
+			t.Errorf("whoever hung up is answered %v", answer)
+		}
 	})
-	tests := &tests{
-		send: newSending(t, p, loopback(raw.port)).sender, maker: &maker{hello: "localhost"}, clock: time.Now, limit: 100 * time.Millisecond,
-		requests: service.NewTests(func() *configclient.Snapshot { return snapshot }),
-	}
-	answer, err := tests.SendTest(t.Context(), named(p.GetName(), "ana@mail.example"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	steps := answer.GetAttempt().GetSteps()
-	if last := steps[len(steps)-1]; answer.GetAttempt().GetErrorClass() != "timeout" || last.GetName() != "EHLO localhost" || last.GetAnswer() != "no answer in time" {
-		t.Errorf("%v", answer)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if answer, err := tests.SendTest(ctx, named(p.GetName(), "ana@mail.example")); err == nil {
-		t.Errorf("whoever hung up is answered %v", answer)
-	}
 }
