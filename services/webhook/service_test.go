@@ -75,7 +75,8 @@ func TestRun_FailingReceiverHoldsOnlyItsOrderingKey(t *testing.T) {
 		if failed == nil || failed.GetNextAttempt() == nil || string(failed.GetResponseBody()) != "because" {
 			t.Errorf("the failed attempt: %v", failed)
 		}
-		if wait := failed.GetNextAttempt().AsTime().Sub(failed.GetStarted().AsTime()); wait < 4*time.Second || wait > 6*time.Second {
+		// It is counted from the attempt's end.
+		if wait := failed.GetNextAttempt().AsTime().Sub(failed.GetStarted().AsTime()) - failed.GetPhases().GetTotal().AsDuration(); wait < 4*time.Second || wait > 6*time.Second {
 			t.Errorf("repeated after %s", wait)
 		}
 		if refused.GetErrorClass() != "connect" || refused.GetStatus() != 0 || refused.GetNextAttempt() == nil {
