@@ -201,36 +201,41 @@ func TestCommand_FollowsItsPartition(t *testing.T) {
 
 // Of what is not known in the end there are two kinds: surely nothing happened, or it may have.
 func TestCommand_WithoutAnAnswerReportsWhetherItMayBeCounted(t *testing.T) {
+	// asksOnce is a call that the owner at an address is asked of, and whose caller goes away at the next try.
+	asksOnce := func(t *testing.T, ctx context.Context, address string) error {
+		ctx, cancel := context.WithTimeout(ctx, longest)
+		defer cancel()
+		v := forwarded(t, reachable(t, &fakeEngine{calls: []engineAnswer{ownedBy(address), func(*event.Event) (fold.Answer, error) {
+			cancel()
+			return fold.Answer{}, fold.ErrUnknown
+		}}}, "2026-03-12T10:00", safeguardtest.Full()))
+		_, err := v.charge(ctx, aCharge)
+		return err
+	}
 	t.Run("the owner could not be reached", func(t *testing.T) {
 		closed, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = closed.Close()
-		v := forwarded(t, reachable(t, &fakeEngine{calls: []engineAnswer{ownedBy(closed.Addr().String())}}, "2026-03-12T10:00", safeguardtest.Full()))
-		ctx, cancel := context.WithTimeout(inbound(t.Context()), 300*time.Millisecond)
-		defer cancel()
-		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
+		if err := asksOnce(t, inbound(t.Context()), closed.Addr().String()); fault.ReasonOf(err) != ReasonRebuilding {
 			t.Errorf("%v", err)
 		}
 	})
 	t.Run("the owner does not know the caller", func(t *testing.T) {
-		p := newPeer(t)
-		v := forwarded(t, reachable(t, &fakeEngine{calls: []engineAnswer{ownedBy(p.address)}}, "2026-03-12T10:00", safeguardtest.Full()))
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // without a key
-		defer cancel()
-		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
+		if err := asksOnce(t, t.Context(), newPeer(t).address); fault.ReasonOf(err) != ReasonRebuilding {
 			t.Errorf("%v", err)
 		}
 	})
 	t.Run("the owner took it and did not answer", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(inbound(t.Context()), longest)
+		defer cancel()
 		p := newPeer(t, func(ctx context.Context, _ *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) {
+			cancel() // the caller goes away
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
 		v := forwarded(t, reachable(t, &fakeEngine{calls: []engineAnswer{ownedBy(p.address)}}, "2026-03-12T10:00", safeguardtest.Full()))
-		ctx, cancel := context.WithTimeout(inbound(t.Context()), 300*time.Millisecond)
-		defer cancel()
 		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonOutcome || status.Code(fault.Status(err).Err()) != codes.Unavailable {
 			t.Errorf("%v", err)
 		}
