@@ -97,15 +97,24 @@ func (f *fixture) publish(events ...*event.Event) {
 	}
 }
 
-// activated starts two replicas with a class of service, and activates every subscriber.
+// activated starts two replicas with a class of service, which share the partitions, and activates every subscriber.
 func (f *fixture) activated(class *configv1.ClassOfService) (first, second *replica) {
 	f.Helper()
 	f.createTopics()
 	f.configure(class)
 	first, second = f.start(), f.start()
+	f.shared(first, second)
 	f.configured()
 	f.publish(activations()...)
 	return first, second
+}
+
+// shared waits until both replicas own partitions: a call behind whose append one moves may be answered OUTCOME_UNKNOWN.
+func (f *fixture) shared(first, second *replica) {
+	f.Helper()
+	f.until("partitions at both replicas", func() bool {
+		return first.logged("partition opened") > 0 && second.logged("partition opened") > 0
+	})
 }
 
 // await reads a topic until what it holds is enough.

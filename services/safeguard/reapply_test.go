@@ -42,10 +42,7 @@ func TestReapply_TakesOverAChangedClass(t *testing.T) {
 		f.createTopics()
 		c := f.configure(safeguardtest.Gold())
 		first, second := f.start(), f.start()
-		// A call behind whose append the partition moves may be answered OUTCOME_UNKNOWN.
-		f.until("partitions at both replicas", func() bool {
-			return first.logged("partition opened") > 0 && second.logged("partition opened") > 0
-		})
+		f.shared(first, second)
 		f.configured()
 		f.publish(activations()...)
 		f.outcomes(crowd)

@@ -161,11 +161,15 @@ func TestReads_FromTheStoreWhileTheOwnerIsAway(t *testing.T) {
 		}
 		first.kill()
 		for i := range crowd {
-			m, err := second.inventory.GetDataSafeguard(f.ctx, &optionsv1.GetDataSafeguardRequest{Name: nameOf(subject(i))})
+			m, err := answeredBy(f, func() (*optionsv1.DataSafeguard, error) {
+				return second.inventory.GetDataSafeguard(f.ctx, &optionsv1.GetDataSafeguardRequest{Name: nameOf(subject(i))})
+			})
 			if err != nil || safeguardtest.Amount(m.GetSpent()) != "45" || m.GetStaleness() == nil {
 				f.Errorf("%s: %v, %v", subject(i), m, err)
 			}
-			a, err := second.enforcement.Authorize(f.ctx, &optionsv1.AuthorizeRequest{Name: named(subject(i)), Use: usesNow(roamingUsage())})
+			a, err := answeredBy(f, func() (*optionsv1.AuthorizeResponse, error) {
+				return second.enforcement.Authorize(f.ctx, &optionsv1.AuthorizeRequest{Name: named(subject(i)), Use: usesNow(roamingUsage())})
+			})
 			if err != nil || a.GetDecision() != optionsv1.AuthorizeResponse_DECISION_ALLOW || a.GetReason() != "" {
 				f.Errorf("%s: %v, %v", subject(i), a, err)
 			}
