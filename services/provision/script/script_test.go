@@ -167,6 +167,33 @@ func (f fifo) open(t testing.TB) *os.File {
 	return r
 }
 
+// opened is open for a process that may never come to it, which ends the test.
+func (f fifo) opened(t testing.TB) *os.File {
+	t.Helper()
+	opened := make(chan *os.File, 1)
+	go func() { opened <- f.open(t) }()
+	select {
+	case r := <-opened:
+		return r
+	case <-time.After(time.Minute):
+		f.letGo(t)
+		t.Fatal("no process opened the pipe")
+		return nil
+	}
+}
+
+// letGo ends the wait of open.
+func (f fifo) letGo(t testing.TB) {
+	t.Helper()
+	w, err := os.OpenFile(f.path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil && !errors.Is(err, syscall.ENXIO) {
+		t.Error(err)
+	}
+}
+
 // held reads until the last process that holds it has ended.
 func held(t testing.TB, r *os.File) {
 	t.Helper()
@@ -197,9 +224,9 @@ func TestRun_KilledWholeAtItsDeadline(t *testing.T) {
 		out, err := script.Run(ctx, config(), p, nil)
 		done <- result{out, err}
 	}()
-	readers := []*os.File{child.open(t)}
+	readers := []*os.File{child.opened(t)}
 	if os.Geteuid() == 0 {
-		readers = append(readers, escaped.open(t))
+		readers = append(readers, escaped.opened(t))
 	}
 	cancel(late)
 	if got := <-done; !errors.Is(got.err, context.Canceled) || got.out.Status != -1 {
@@ -223,14 +250,7 @@ func TestRun_EndsWithItsFirstProcess(t *testing.T) {
 	case r := <-opened:
 		held(t, r)
 	default:
-		// The child was killed before it opened it: the reader is let go.
-		w, err := os.OpenFile(child.path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		if err == nil {
-			err = w.Close()
-		}
-		if err != nil && !errors.Is(err, syscall.ENXIO) {
-			t.Error(err)
-		}
+		child.letGo(t) // the child was killed before it opened it
 	}
 }
 
