@@ -203,6 +203,7 @@ func (f *keyFollower) recall(ctx context.Context) error {
 	}
 	if m.GetRevision() > f.revision {
 		f.apply(m)
+		f.source.note(state.Revision{History: m.GetHistory(), Number: m.GetRevision()}) // a service that is behind it is not followed
 	}
 	return nil
 }

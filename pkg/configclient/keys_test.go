@@ -299,3 +299,35 @@ func TestKeys_AReplicaWithAConfigurationOfTheStoreReadsTheKeysThereToo(t *testin
 		stopTwo()
 	})
 }
+
+// A replica of config may be behind the one that another replica follows: its keys are in force again only once it has caught up.
+func TestKeys_NeverGoBackToAServiceThatIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ahead, behind, store := newTestService(1), newTestService(1), &accessStore{}
+		ahead.setKeys("k")
+		behind.setKeys("k")
+		one, stopOne := replica(t, ahead, store, "service-key")
+		defer stopOne()
+		two, stopTwo := replica(t, behind, store, "service-key")
+		defer stopTwo()
+		synctest.Wait()
+		behind.set(true, behind.newest)
+		synctest.Wait()
+		ahead.setKeys("k", "new")
+		ahead.setKeys()
+		time.Sleep(2 * keysRetry)
+		synctest.Wait()
+		one.is(t)
+		two.is(t)
+		behind.setKeys("k", "new")
+		behind.set(false, behind.newest)
+		time.Sleep(longestWait)
+		synctest.Wait()
+		two.is(t)
+		behind.setKeys("after")
+		behind.setKeys("later")
+		time.Sleep(longestWait)
+		synctest.Wait()
+		two.is(t, "later")
+	})
+}

@@ -28,7 +28,11 @@ func (o *owner) follow() {
 	o.condition("configuration", nil)
 	now := o.now()
 	renewed, ended := map[*queue.Endpoint]bool{}, map[*queue.Endpoint]bool{}
-	for e := range o.changedSince(before) {
+	changed := o.changedSince(before)
+	if o.older {
+		o.older, changed = false, maps.Values(o.queue.Endpoints)
+	}
+	for e := range changed {
 		switch o.configure(e, now) {
 		case becameInactive:
 			ended[e] = true
@@ -42,7 +46,7 @@ func (o *owner) follow() {
 			// from one that failed and used no attempt.
 			e := o.queue.Of(it)
 			came := it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision
-			if came && (o.queue.HoldOf(it).For > 0 || o.Directory.Current(o.targets.Revision)) {
+			if came && (o.queue.HoldOf(it).For > 0 || e.Target != nil || o.Directory.Current(o.targets.Revision)) {
 				o.unhold(it) // from here on it waits for its endpoint, which may be paused for long
 			}
 			return came || ended[e] || renewed[e] && !it.Held()
@@ -139,7 +143,11 @@ func tenantOf(name string, e *queue.Endpoint) string {
 // activate begins a new activation; true where it ended a suspension. One below the known is of a configuration that was set back, where that is the newest.
 func (o *owner) activate(e *queue.Endpoint, activation, now int64) (resumed bool) {
 	h := &e.Health
-	if activation == h.Activation || activation < h.Activation && !o.Directory.Current(o.targets.Revision) {
+	if activation == h.Activation {
+		return false
+	}
+	if activation < h.Activation && !o.Directory.Current(o.targets.Revision) {
+		o.older = true
 		return false
 	}
 	if h.Activation == 0 && h.Suspended == health.NotSuspended {

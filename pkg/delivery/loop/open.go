@@ -188,7 +188,7 @@ func (o *owner) readAttempts(ctx context.Context, from int64, stored []pages.Sto
 		// These attempts are older than any delivery that may wait; at worst their deliveries are sent again.
 		o.log.Warn("attempts left the log", zap.Int64("from", from), zap.Int64("start", start))
 	}
-	o.recovered, o.published.Offset = scan.NewRecovered(), end
+	o.recovered = scan.NewRecovered()
 	// A delivery below the position without a reference was settled and committed.
 	waits := func(offset int64) bool {
 		_, found := slices.BinarySearchFunc(stored, offset, func(s pages.Stored, offset int64) int { return cmp.Compare(s.Offset, offset) })
@@ -225,6 +225,7 @@ func (o *owner) readAttempts(ctx context.Context, from int64, stored []pages.Sto
 			o.touch(e, true)
 		}
 	}
+	o.published.Offset = end // what was recalled is in no record yet: its attempts are read again until it is
 	return nil
 }
 

@@ -55,6 +55,7 @@ type owner struct {
 	// last one failed.
 	readFrom, readAfter, unreadable int64
 	targets                         *delivery.Targets
+	older                           bool             // an activation of the configuration is below the known one, and waits until the configuration is current
 	held                            queue.Ring[hold] // in the order they were held, including those that are held no more
 	holding                         int              // how many are held now
 	gone, mismatched                int              // withheld: the log lost them, or holds another delivery at their offset

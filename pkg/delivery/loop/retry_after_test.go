@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,5 +215,38 @@ func TestRetryAfter_IsNeverShortened(t *testing.T) {
 		if first := all[0].at.Sub(answered); len(all) != 8 || first < 2*time.Minute || first > 2*time.Minute+time.Second {
 			t.Errorf("%d requests, the first %s after the answer", len(all), first)
 		}
+	})
+}
+
+// The hold of an answer that comes while the body of a probe is read is newer than the probe.
+func TestRetryAfter_HoldsAProbeThatWaitsForItsBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		var blocked atomic.Bool
+		sim.onFetch(func(int64) bool { return blocked.Load() })
+		sim.replies(func(d *delivery.Delivery, _ int) reply {
+			if d.Event.ID == "slow" {
+				return reply{status: 429, takes: 20 * time.Second, retryAfter: time.Hour}
+			}
+			return reply{status: 404, takes: 5 * time.Millisecond}
+		})
+		r := sim.start()
+		began := time.Now()
+		sim.plan(newDelivery("e1", "slow", "slow"))
+		for i := range 14 {
+			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(500 * time.Millisecond)
+		blocked.Store(true)
+		time.Sleep(24 * time.Second)
+		if !sim.lastReport("e1").CircuitOpen {
+			t.Fatal("the circuit is not open")
+		}
+		blocked.Store(false)
+		time.Sleep(10 * time.Minute)
+		if all := sim.requests("e1", began.Add(20*time.Second)); len(all) > 0 {
+			t.Errorf("held for an hour from 20 s on, and requested %s after the first", all[0].at.Sub(began))
+		}
+		r.drain()
 	})
 }

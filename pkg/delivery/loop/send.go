@@ -118,7 +118,8 @@ func (o *owner) begin(it *queue.Item, d *delivery.Delivery, now int64) {
 	if e.ScheduleAt <= now {
 		o.applyStops(e, now)
 	}
-	if it != e.Probe && (e.SendAt() > now || e.Probing() || e.Taken > e.Slots.Number(e.Limit)) || it == e.Probe && e.Stopped() {
+	held := e.Stopped() || max(e.Health.HoldUntil, e.LocalUntil) > now // a probe goes out before SendAt
+	if it != e.Probe && (e.SendAt() > now || e.Probing() || e.Taken > e.Slots.Number(e.Limit)) || it == e.Probe && held {
 		// The limit or the hold is newer than its slot. One past its deadline by the monotonic clock alone waits a moment.
 		if queue.DeadlineOf(it, o.drift) <= now {
 			it.Postpone(d, o.MaxAge)
@@ -208,7 +209,7 @@ func (o *owner) attempt(j job) *result {
 	if out.Result == delivery.Withdrawn {
 		return o.withoutAttempt(j.it, j.d, delivery.Decision{Settlement: delivery.Cancelled, Reason: out.Reason, Unwanted: true})
 	}
-	out.Activation = j.to.Activation()
+	out.Activation = j.activation
 	c := j.c
 	took := out.Finished.Sub(out.Started)
 	c.Tried, c.Aged = c.Tried+took, c.Aged.Add(took)
@@ -313,7 +314,7 @@ func (o *owner) settle(r *result) {
 		o.oldest = now
 	}
 	r.d, r.due = nil, now+r.decision.Wait.Milliseconds()
-	if r.print != e.Health.Fingerprint || r.activation != e.Health.Activation { // what waited when that changed was due at once
+	if e.Target == nil || r.print != e.Health.Fingerprint || r.activation != e.Health.Activation { // what waited when that changed was due at once
 		r.due = now
 	}
 	o.results = append(o.results, r)
