@@ -19,6 +19,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
@@ -210,6 +211,7 @@ func (f *fixture) read(name string, n int) []stream.Record {
 		if len(all) >= n {
 			return all
 		}
+		pause.For(f.ctx, 5*time.Millisecond)
 	}
 }
 

@@ -76,6 +76,7 @@ func (f *fixture) listening() {
 		if !slices.ContainsFunc(all, func(p stream.Position) bool { return p.Offset < 0 }) {
 			return
 		}
+		pause.For(f.Ctx, 5*time.Millisecond)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/secret/secrettest"
@@ -197,7 +198,7 @@ func (f *fixture) decide(r *running, req *provisionv1.DecideRequest) (*provision
 		ctx, cancel := context.WithTimeout(f.Ctx, 10*time.Second)
 		res, err := r.Decide(ctx, req)
 		cancel()
-		if err == nil || fault.ReasonOf(fault.FromGRPC(err)) != reason.ConfigNotRead || f.Ctx.Err() != nil {
+		if err == nil || fault.ReasonOf(fault.FromGRPC(err)) != reason.ConfigNotRead || !pause.For(f.Ctx, 5*time.Millisecond) {
 			return res, err
 		}
 	}
@@ -243,7 +244,7 @@ func (f *fixture) records(topic string, n int) []stream.Record {
 		if len(all) >= n {
 			return all
 		}
-		if f.Ctx.Err() != nil {
+		if !pause.For(f.Ctx, 5*time.Millisecond) {
 			f.Fatalf("%s has %d records, want %d", topic, len(all), n)
 		}
 	}

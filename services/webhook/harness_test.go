@@ -22,6 +22,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -233,6 +234,7 @@ func (f *fixture) attempts(enough func([]*deliveryv1.Attempt) bool) []*deliveryv
 		if enough(all) {
 			return all
 		}
+		pause.For(f.ctx, 5*time.Millisecond)
 	}
 }
 

@@ -3,8 +3,10 @@ package webhook
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
@@ -68,5 +70,6 @@ func (f *fixture) event() *event.Event {
 			}
 			return e
 		}
+		pause.For(f.ctx, 5*time.Millisecond)
 	}
 }

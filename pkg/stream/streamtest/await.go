@@ -3,7 +3,9 @@ package streamtest
 import (
 	"context"
 	"testing"
+	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -29,5 +31,6 @@ func Await(ctx context.Context, t testing.TB, client *stream.Client, name string
 		if enough(all) {
 			return all
 		}
+		pause.For(ctx, 5*time.Millisecond)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
@@ -106,6 +107,7 @@ func (f *fixture) read(name string, n int) (all []stream.Record) {
 		if len(all) >= n {
 			return all
 		}
+		pause.For(f.ctx, 5*time.Millisecond)
 	}
 }
 

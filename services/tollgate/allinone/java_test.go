@@ -18,6 +18,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
@@ -117,7 +118,9 @@ func awaitRevision(ctx context.Context, t *testing.T, i *Installation, revision 
 			if err != nil {
 				t.Fatalf("wait for revision %d in partition %d: %v", revision, p, err)
 			}
-			next = b.Next
+			if next = b.Next; len(b.Records) == 0 {
+				pause.For(ctx, 5*time.Millisecond)
+			}
 			for _, r := range b.Records {
 				if e, err := event.Decode(r.Value); err == nil {
 					change, ok := e.Data.(*controlv1.Revision)

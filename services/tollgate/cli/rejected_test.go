@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/tollgate/cli/records"
 )
@@ -94,5 +95,6 @@ func (j *journey) rejected(n int) {
 			}
 			seen, next[p] = seen+len(batch.Records), batch.Next
 		}
+		pause.For(j.t.Context(), 5*time.Millisecond)
 	}
 }
