@@ -6,12 +6,15 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/pause"
+	"github.com/tollgate/tollgate/pkg/port"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	provisionv1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
@@ -206,23 +209,19 @@ func (provisioning) TestRun(ctx context.Context, req *provisionv1.TestRunRequest
 func TestTestRun_IsPassedOnWithTheCallersKey(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	listener := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
-	r.provision = listener.Addr().String()
+	r.provision = must[string](t)(port.Free(t.Context(), "127.0.0.1"))
 	r.restart()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
 	r.tenant("acme")
 	req := &provisionv1.TestRunRequest{Name: "tenants/acme/hooks/check"}
 	_, err := r.hooks.TestRun(t.Context(), req)
 	refused(t, err, fault.Unavailable, "PROVISION_UNAVAILABLE")
-	listener = must[net.Listener](t)(net.Listen("tcp", r.provision))
+	listener := must[net.Listener](t)(net.Listen("tcp", r.provision))
 	server := grpc.NewServer()
 	provisionv1.RegisterProvisioningServiceServer(server, provisioning{})
 	go server.Serve(listener) //nolint:errcheck // it ends with Stop
 	defer server.Stop()
 	answer, err := r.hooks.TestRun(t.Context(), req)
-	for fault.KindOf(err) == fault.Unavailable && t.Context().Err() == nil { // it connects again by itself
+	for fault.KindOf(err) == fault.Unavailable && pause.For(t.Context(), 5*time.Millisecond) { // it connects again by itself
 		answer, err = r.hooks.TestRun(t.Context(), req)
 	}
 	if err != nil || answer.GetType() != req.GetName() || answer.GetReason() != "Bearer "+testKey {

@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/port"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/secret/secrettest"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -73,7 +74,7 @@ func onServers(t *testing.T, test func(f *fixture)) {
 func (f *fixture) startConfig() {
 	f.Helper()
 	cfg := config.DefaultConfig()
-	cfg.GRPC.Listen = "127.0.0.1:0"
+	cfg.GRPC.Listen = must[string](f)(port.Free(f.ctx, "127.0.0.1"))
 	cfg.GRPC.KeyHashes, cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(operatorKey)}, []string{rpc.HashKey(frametest.Key)}
 	cfg.Database.Path = filepath.Join(f.TempDir(), "config.db")
 	cfg.Secrets = f.cfg.Secrets
@@ -82,7 +83,7 @@ func (f *fixture) startConfig() {
 	}
 	f.config = cfg
 	address := f.runConfig()
-	f.config.GRPC.Listen, f.cfg.Configuration.Address = address, address
+	f.cfg.Configuration.Address = address
 	conn, service := f.dial(address, operatorKey), f.dial(address, frametest.Key)
 	f.tenants, f.profiles = configv1.NewTenantServiceClient(conn), configv1.NewSmtpProfileServiceClient(conn)
 	f.users, f.notifications = configv1.NewUserServiceClient(conn), configv1.NewNotificationServiceClient(conn)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/tollgate/tollgate/pkg/port"
 )
 
 // Embedded starts a broker in this process that ends with the test, and returns its addresses.
@@ -36,27 +38,28 @@ type embeddedOwn struct {
 }
 
 func startEmbeddedOwn(t testing.TB) OwnBroker {
-	e := &embeddedOwn{t: t, dir: t.TempDir()}
-	e.start()
-	_, port, err := net.SplitHostPort(e.Addrs()[0])
-	if err == nil {
-		e.port, err = strconv.Atoi(port)
-	}
+	t.Helper()
+	address, err := port.Free(t.Context(), "127.0.0.1")
 	if err != nil {
-		t.Fatalf("port of the embedded broker: %v", err)
+		t.Fatal(err)
 	}
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &embeddedOwn{t: t, dir: t.TempDir()}
+	if e.port, err = strconv.Atoi(text); err != nil {
+		t.Fatal(err)
+	}
+	e.start()
 	t.Cleanup(func() { e.cluster.Close() })
 	return e
 }
 
 func (e *embeddedOwn) start() {
 	e.t.Helper()
-	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(e.dir), kfake.SyncWrites(),
-		kfake.GroupMinSessionTimeout(100 * time.Millisecond)}
-	if e.port != 0 {
-		opts = append(opts, kfake.Ports(e.port))
-	}
-	c, err := kfake.NewCluster(opts...)
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(e.dir), kfake.SyncWrites(), kfake.Ports(e.port),
+		kfake.GroupMinSessionTimeout(100*time.Millisecond))
 	if err != nil {
 		e.t.Fatalf("start the embedded broker: %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/port"
 	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
@@ -24,8 +25,8 @@ type Member struct {
 	Name string
 
 	fleet *Fleet
-	// known is the address at which a config service is known to the others, once it has one; follows is that of the one
-	// that the member follows.
+	// known is the address at which a config service is known to the others; follows is that of the one that the member
+	// follows.
 	known, follows string
 	service        process.Process
 	log            *output
@@ -58,12 +59,17 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 	if n := len(f.configurations); n > 0 {
 		m.follows = f.configurations[count%n]
 	}
+	if name == "config" {
+		var err error
+		if m.known, err = port.Free(ctx, "127.0.0.1"); err != nil {
+			return nil, fmt.Errorf("start %s: %w", m.Name, err)
+		}
+	}
 	if err := m.Restart(ctx); err != nil {
 		return nil, err
 	}
 	f.members = append(f.members, m)
 	if name == "config" {
-		m.known = m.Address("grpc")
 		f.configurations = append(f.configurations, m.known)
 	}
 	return m, nil

@@ -2,10 +2,8 @@ package allinone
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"strconv"
 
@@ -17,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/port"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -100,24 +99,13 @@ func free(ctx context.Context, address string, anyPort bool) string {
 	return net.JoinHostPort(host, "0")
 }
 
-// ahead is an address for a service that listens later, and that others are given before: the usual one, or a free one. That is
-// none of the ports that the system draws for whoever asks for any (RFC 6335), so that nobody is given it meanwhile.
+// ahead is an address for a service that listens later, and that others are given before: the usual one, or a free one that no
+// one else is given meanwhile.
 func ahead(ctx context.Context, address string, anyPort bool) (string, error) {
 	address = free(ctx, address, anyPort)
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || port != "0" {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil || text != "0" {
 		return address, err
 	}
-	const lowest, number, tries = 20_000, 10_000, 100
-	for range tries {
-		drawn, err := rand.Int(rand.Reader, big.NewInt(number))
-		if err != nil {
-			return "", err
-		}
-		address = net.JoinHostPort(host, strconv.FormatInt(lowest+drawn.Int64(), 10))
-		if free(ctx, address, false) == address {
-			return address, nil
-		}
-	}
-	return "", fmt.Errorf("no port of %s is free", host)
+	return port.Free(ctx, host)
 }

@@ -42,14 +42,7 @@ func startMailServer(ctx context.Context, f *folder, anyPort bool) (*mailServer,
 		return nil, err
 	}
 	m := &mailServer{arrived: make(chan letter, 256)}
-	address := mailAddress
-	switch {
-	case f.kept.Mail != "":
-		address = f.kept.Mail
-	case anyPort:
-		address = anyAddress
-	}
-	if m.listener, err = listen(ctx, address); err != nil {
+	if m.listener, err = listen(ctx, f.kept.Mail, mailAddress, anyPort); err != nil {
 		return nil, fmt.Errorf("start the mail server: %w", err)
 	}
 	if m.log, err = openArrivals(f.file(mailFile), func(l *letter) string { return l.ID }); err != nil {

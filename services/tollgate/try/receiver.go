@@ -2,6 +2,7 @@ package try
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -16,6 +17,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/tollgate/tollgate/pkg/port"
 )
 
 // journeyChannel is the channel of the first journey, whose deliveries the receiver takes.
@@ -32,9 +35,8 @@ const (
 const receiverAddress = "127.0.0.1:19443"
 
 const (
-	loopback   = "127.0.0.1"
-	anyAddress = loopback + ":0"
-	maxBody    = 1 << 20
+	loopback = "127.0.0.1"
+	maxBody  = 1 << 20
 )
 
 // received is one webhook that came, as a line of the receiver's log.
@@ -68,14 +70,7 @@ type receiver struct {
 
 // startReceiver listens where the run before did, so that its endpoint stays as it is.
 func startReceiver(ctx context.Context, f *folder, anyPort bool) (*receiver, error) {
-	address := receiverAddress
-	switch {
-	case f.kept.Receiver != "":
-		address = f.kept.Receiver
-	case anyPort:
-		address = anyAddress
-	}
-	listener, err := listen(ctx, address)
+	listener, err := listen(ctx, f.kept.Receiver, receiverAddress, anyPort)
 	if err != nil {
 		return nil, fmt.Errorf("start the receiver: %w", err)
 	}
@@ -109,12 +104,15 @@ func receiveAt(listener net.Listener, host string, f *folder) (*receiver, error)
 	return r, f.keep()
 }
 
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err == nil {
-		return listener, nil
+// listen listens at the address of the run before, or at the usual one unless any port will do. Where that is taken, and the
+// first time with any port, it is a port that is free when the next run comes, too.
+func listen(ctx context.Context, before, usual string, anyPort bool) (net.Listener, error) {
+	if address := cmp.Or(before, usual); before != "" || !anyPort {
+		if listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address); err == nil {
+			return listener, nil
+		}
 	}
-	return (&net.ListenConfig{}).Listen(ctx, "tcp", anyAddress)
+	return port.Listen(ctx, loopback)
 }
 
 // acknowledged is the id of a webhook that was verified: no other was acknowledged.
