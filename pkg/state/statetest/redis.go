@@ -1,16 +1,20 @@
 package statetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 )
 
@@ -41,17 +45,11 @@ func Redises(t testing.TB) []Redis {
 // fails.
 func RealRedis(t testing.TB) (string, bool) {
 	t.Helper()
-	address := os.Getenv("TOLLGATE_TEST_REDIS")
-	if address == "" {
-		address = "127.0.0.1:16379"
-	}
-	must := os.Getenv("TOLLGATE_REAL") == "1"
+	address, must := realAddress(), required()
 	if testing.Short() && !must {
 		return "", false
 	}
-	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1, DialTimeout: 2 * time.Second})
-	defer client.Close() //nolint:errcheck // nothing was written through it
-	info, err := client.Info(t.Context(), "server").Result()
+	info, err := described()
 	switch {
 	case err != nil && must:
 		t.Fatalf("TOLLGATE_REAL=1, and no redis answers at %s: %v", address, err)
@@ -70,6 +68,25 @@ func RealRedis(t testing.TB) (string, bool) {
 	return "", false
 }
 
+func required() bool { return os.Getenv("TOLLGATE_REAL") == "1" }
+
+func realAddress() string { return cmp.Or(os.Getenv("TOLLGATE_TEST_REDIS"), "127.0.0.1:16379") }
+
+// described is what the real Redis answers about itself, asked once for all tests of a process. One that is required has a
+// minute: the machine may be busy.
+var described = sync.OnceValues(func() (info string, err error) {
+	client := redis.NewClient(&redis.Options{Addr: realAddress(), MaxRetries: -1, DialTimeout: 2 * time.Second})
+	defer client.Close() //nolint:errcheck // nothing was written through it
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for {
+		info, err = client.Info(ctx, "server").Result()
+		if err == nil || !required() || !pause.For(ctx, 100*time.Millisecond) {
+			return info, err
+		}
+	}
+})
+
 // Open opens a store on the server under a prefix of its own, which is emptied when the test ends.
 func (r Redis) Open(t testing.TB) (*redisstate.Store, string) {
 	t.Helper()
@@ -79,22 +96,33 @@ func (r Redis) Open(t testing.TB) (*redisstate.Store, string) {
 		t.Fatalf("open %s: %v", r.Name, err)
 	}
 	t.Cleanup(func() {
-		client := redis.NewClient(&redis.Options{Addr: r.Address})
-		ctx := context.WithoutCancel(t.Context())
-		for _, pattern := range []string{"{" + prefix + ":*", prefix + ":*"} {
-			keys := client.Scan(ctx, 0, pattern, 1000).Iterator()
-			for keys.Next(ctx) {
-				client.Unlink(ctx, keys.Val())
-			}
-		}
-		if err := client.Close(); err != nil {
-			t.Errorf("close client: %v", err)
-		}
+		_ = Forget(t.Context(), r.Address, prefix) // a test may have ended its server
 		if err := s.Close(); err != nil {
 			t.Errorf("close %s: %v", r.Name, err)
 		}
 	})
 	return s, prefix
+}
+
+// Forget deletes what lies under a prefix in a Redis that others use, too. It has minutes of its own, whatever is left of ctx.
+func Forget(ctx context.Context, address, prefix string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: address})
+	defer client.Close() //nolint:errcheck // what was written is answered
+	for _, pattern := range []string{"{" + prefix + ":*", prefix + ":*"} {
+		for cursor, more := uint64(0), true; more; more = cursor != 0 {
+			keys, next, err := client.Scan(ctx, cursor, pattern, 10_000).Result()
+			if err == nil && len(keys) > 0 {
+				err = client.Unlink(ctx, keys...).Err()
+			}
+			if err != nil {
+				return fmt.Errorf("delete what lies under %s: %w", prefix, err)
+			}
+			cursor = next
+		}
+	}
+	return nil
 }
 
 // Config is that of a store on the server.

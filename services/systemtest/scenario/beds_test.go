@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -89,21 +88,21 @@ const processes = "processes"
 
 func onBed(t *testing.T, name string, cfg fleet.Config, script func(t *testing.T, ctx context.Context, f *fleet.Fleet)) {
 	t.Run(name, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
 		cfg.Dir, cfg.Partitions = t.TempDir(), 8
 		if name == processes {
 			var err error
-			if cfg.Binaries, err = binaries(); err != nil {
+			if cfg.Binaries, err = binaries(); err != nil { // before the patience begins: the first script builds them
 				t.Fatal(err)
 			}
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
 		f, err := fleet.Open(ctx, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 			defer cancel()
 			if err := f.Close(stopping); err != nil {
 				t.Error(err)
@@ -111,7 +110,9 @@ func onBed(t *testing.T, name string, cfg fleet.Config, script func(t *testing.T
 			if cfg.Embedded {
 				return
 			}
-			forget(t, stopping, cfg.Redis, f.Prefix)
+			if err := statetest.Forget(ctx, cfg.Redis, f.Prefix); err != nil {
+				t.Error(err)
+			}
 		})
 		script(t, ctx, f)
 	})
@@ -149,20 +150,4 @@ func guarded(t *testing.T, prefix string) *kfake.Cluster {
 		opts = append(opts, kfake.User("SCRAM-SHA-256", who, password(who), acls...))
 	}
 	return streamtest.EmbeddedCluster(t, opts...)
-}
-
-// forget deletes what an installation left in a Redis that others use too.
-func forget(t *testing.T, ctx context.Context, address, prefix string) {
-	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: address})
-	defer client.Close()
-	for _, pattern := range []string{"{" + prefix + ":*", prefix + ":*"} {
-		keys := client.Scan(ctx, 0, pattern, 1000).Iterator()
-		for keys.Next(ctx) {
-			client.Unlink(ctx, keys.Val())
-		}
-		if err := keys.Err(); err != nil {
-			t.Error(err)
-		}
-	}
 }
