@@ -22,7 +22,7 @@ func oneLog(t *testing.T) (context.Context, *stream.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(func() {
 		cancel()
 		if err := c.Close(); err != nil {

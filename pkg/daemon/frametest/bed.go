@@ -21,7 +21,7 @@ import (
 )
 
 // Patience bounds every wait of a test; only failing tests reach it.
-const Patience = 90 * time.Second
+const Patience = 5 * time.Minute
 
 // Bed is a pair of servers with a configuration service. Topics and Redis keys belong to the test.
 type Bed struct {

@@ -42,7 +42,7 @@ type journey struct {
 // newJourney offers the options of class to the subscribers of tenant "acme".
 func newJourney(t *testing.T, class *configv1.ClassOfService) *journey {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it only ends tests that fail
 	defer cancel()
 	brokers := streamtest.Embedded(t)
 	redis := miniredis.RunT(t)

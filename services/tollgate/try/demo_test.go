@@ -47,7 +47,7 @@ func TestDemo_ShowsTheJourneyThroughServicesThatRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	data, out := t.TempDir(), &output{until: "That was the whole journey", then: cancel}
 	err = Run(ctx, Config{

@@ -22,6 +22,9 @@ import (
 	"github.com/tollgate/tollgate/services/tollgate/allinone"
 )
 
+// patience only ends tests that fail.
+const patience = 5 * time.Minute
+
 // output is what a run prints; once it has printed until, it calls then.
 type output struct {
 	mu    sync.Mutex
@@ -49,7 +52,7 @@ func (o *output) String() string {
 
 func TestOnce_EndsWithTheFirstVerifiedWebhook(t *testing.T) {
 	out := &output{}
-	err := Run(t.Context(), Config{Data: t.TempDir(), Once: true, AnyPort: true, Started: time.Now(), Out: out, Err: io.Discard})
+	err := Run(t.Context(), Config{Data: t.TempDir(), Once: true, AnyPort: true, Patience: patience, Started: time.Now(), Out: out, Err: io.Discard})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -68,7 +71,7 @@ func TestOnce_EndsWithTheFirstVerifiedWebhook(t *testing.T) {
 // journey runs until its first subscriber is through, and is interrupted then.
 func journey(t *testing.T, dir string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	out := &output{until: "That was the whole journey", then: cancel}
 	err := Run(ctx, Config{Data: dir, AnyPort: true, Pause: time.Hour, Started: time.Now(), Out: out, Err: io.Discard})
@@ -165,7 +168,7 @@ func lines[T any](t *testing.T, dir, file string) []T {
 // counters starts the installation of a folder again, and asks.
 func counters(t *testing.T, dir string, msisdns ...string) map[string]int64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	keyPath := filepath.Join(dir, keyFile)
 	installation, err := allinone.Open(ctx, allinone.Config{
