@@ -162,12 +162,6 @@ func (m *Member) Metrics(ctx context.Context) (string, error) {
 }
 
 func (m *Member) get(ctx context.Context, path string) ([]byte, int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	return m.fetch(ctx, path)
-}
-
-func (m *Member) fetch(ctx context.Context, path string) ([]byte, int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Address("admin")+path, nil)
 	if err != nil {
 		return nil, 0, err
@@ -205,7 +199,7 @@ func (m *Member) memory(line string) (int64, error) {
 
 // Heap is a profile of what the member has in memory after a collection, and of all that it has allocated.
 func (m *Member) Heap(ctx context.Context) ([]byte, error) {
-	body, status, err := m.fetch(ctx, "/debug/pprof/heap?gc=1")
+	body, status, err := m.get(ctx, "/debug/pprof/heap?gc=1")
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("heap of %s: status %d", m.Name, status)
 	}
@@ -214,7 +208,7 @@ func (m *Member) Heap(ctx context.Context) ([]byte, error) {
 
 // Profile is where the member spends processor time, over a while.
 func (m *Member) Profile(ctx context.Context, d time.Duration) ([]byte, error) {
-	body, status, err := m.fetch(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(d.Seconds())))
+	body, status, err := m.get(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(d.Seconds())))
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("profile of %s: status %d", m.Name, status)
 	}
@@ -324,7 +318,7 @@ func newOutput(path string) (*output, error) {
 	return &output{file: file, bound: map[string]string{}, listeners: map[string]chan struct{}{}}, nil
 }
 
-// Write takes lines of JSON, in pieces of any size.
+// Write takes lines of JSON, in pieces of any size. What a member that was ended writes after close is let go.
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -341,7 +335,10 @@ func (o *output) Write(b []byte) (int, error) {
 		}
 		o.line = o.line[:0]
 	}
-	return o.file.Write(b)
+	if n, err := o.file.Write(b); !errors.Is(err, os.ErrClosed) {
+		return n, err
+	}
+	return len(b), nil
 }
 
 // channel holds mu.
