@@ -147,19 +147,23 @@ func nameServer(answer func() []netip.Addr) *net.Resolver {
 // Both addresses are loopback, so that no packet leaves the machine: 127.0.0.2 stands for the public one.
 func TestDo_RebindingNameReachesNoPrivateAddress(t *testing.T) {
 	public, private := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")
+	var inside net.Listener
 	s, o := receiver(t, func(http.ResponseWriter, *http.Request) {}, func(s *httptest.Server) {
-		l, err := net.Listen("tcp4", "127.0.0.2:0")
-		if err != nil {
-			t.Fatal(err)
-		}
 		_ = s.Listener.Close()
-		s.Listener = l
+		for inside == nil { // until a port is free at both
+			l, err := net.Listen("tcp4", netip.AddrPortFrom(public, 0).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			port := netip.MustParseAddrPort(l.Addr().String()).Port()
+			if inside, err = net.Listen("tcp4", netip.AddrPortFrom(private, port).String()); err != nil {
+				inside = nil
+				_ = l.Close()
+			}
+			s.Listener = l
+		}
 	})
 	port := o.Policy.Ports[0]
-	inside, err := net.Listen("tcp4", netip.AddrPortFrom(private, port).String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer inside.Close()
 	var reached atomic.Int64
 	go func() {

@@ -208,13 +208,20 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 			if err != nil {
 				s.Fatal(err)
 			}
-			go func() {
+			over := make(chan struct{})
+			var ending sync.WaitGroup
+			ending.Go(func() {
 				defer c.Close()
-				<-s.heal
+				select {
+				case <-s.heal:
+				case <-over:
+					return
+				}
 				if err := c.EndTransaction(s.ctx, kgo.TryAbort); err != nil {
 					s.Error(err)
 				}
-			}()
+			})
+			s.Cleanup(func() { close(over); ending.Wait() })
 			return work(nil)
 		}},
 	} {

@@ -46,9 +46,7 @@ func TestReject_BatchAboveTheBound(t *testing.T) {
 			return r.counted(t, "tollgate_stream_incidents_total", "kind", reason.BatchTooLarge) == 1 &&
 				r.counted(t, "tollgate_ingest_rejected_total", "reason", reason.BatchTooLarge) == 1
 		})
-		if failing := r.env.Health.Failing(); len(failing) > 0 {
-			t.Errorf("not ready: %+v", failing)
-		}
+		f.until("the service is ready", func() bool { return len(r.env.Health.Failing()) == 0 })
 	})
 }
 

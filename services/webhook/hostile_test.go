@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/pause"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
@@ -182,8 +183,10 @@ func TestRun_MisbehavingReceiversAreAttemptsWithTheirClass(t *testing.T) {
 				t.Errorf("%s: held until %s", id, hold.AsTime())
 			}
 		}
-		if failing := r.env.Health.Failing(); len(failing) > 0 {
-			t.Errorf("health has %v", failing)
+		for failing := r.env.Health.Failing(); len(failing) > 0; failing = r.env.Health.Failing() {
+			if !pause.For(f.ctx, 5*time.Millisecond) {
+				t.Fatalf("health has %v", failing)
+			}
 		}
 	})
 }
