@@ -102,11 +102,11 @@ func (s *suite) topic(name string, partitions int, config map[string]string) str
 	return s.Topic(name)
 }
 
-// group is a configuration with the broker's lowest session timeout.
+// group is a configuration whose members no busy machine makes late, and that learn soon of each other.
 func (s *suite) group(name string, topics ...string) stream.GroupConfig {
 	return stream.GroupConfig{
 		Name: name, Topics: topics,
-		Session: s.b.Session, Heartbeat: s.b.Session / 5, Drain: s.b.Session / 2,
+		Session: 6 * time.Second, Heartbeat: s.b.Session / 5, Drain: 3 * time.Second,
 	}
 }
 

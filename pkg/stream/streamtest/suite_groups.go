@@ -81,6 +81,7 @@ func testRebalance(t *testing.T, b Broker) {
 	topic := s.topic("rebalance", partitions, nil)
 	h := newHistory(s, topic)
 	cfg := s.group("rebalance", topic)
+	cfg.Session, cfg.Drain = s.b.Session, s.b.Session/2 // the end of a session is waited for
 	stop := h.traffic(s.NewProducer(), 12)
 
 	first := s.member(h, cfg)
@@ -174,6 +175,7 @@ func testDrain(t *testing.T, b Broker) {
 	}
 
 	// Work that goes on is ended by its context once the drain deadline has passed.
+	cfg.Drain = s.b.Session / 2
 	entered, over := make(chan struct{}, 2), make(chan struct{}, 2)
 	end = s.consume(s.Client, cfg, func(ctx context.Context, cl *stream.Claim) error {
 		entered <- struct{}{}
