@@ -211,12 +211,34 @@ func newPipe(most int) (*pipe, *os.File, error) {
 
 func (p *pipe) read() {
 	defer close(p.done)
-	p.kept, _ = io.ReadAll(io.LimitReader(p.from, int64(p.most)+1))
+	p.kept, _ = io.ReadAll(io.LimitReader(rest{p.from}, int64(p.most)+1))
 	if len(p.kept) > p.most {
 		close(p.full)
 		// What writes on is not held up: its time is bounded.
 		_, _ = io.Copy(io.Discard, p.from)
 	}
+}
+
+// rest reads a pipe; behind its deadline what lies in it, without a wait. What a script wrote was lost where this process came to
+// read it too late, and no answer is one that allows.
+type rest struct{ *os.File }
+
+func (r rest) Read(b []byte) (n int, err error) {
+	if n, err = r.File.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	conn, err := r.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	control := conn.Control(func(fd uintptr) {
+		for n, err = unix.Read(int(fd), b); errors.Is(err, unix.EINTR); n, err = unix.Read(int(fd), b) {
+		}
+	})
+	if err = errors.Join(control, err); err == nil && n == 0 {
+		err = io.EOF
+	}
+	return max(n, 0), err
 }
 
 // end is what was written by the end of the script; a process that holds the pipe open does not delay it.
