@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -34,18 +33,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asReplica) != "" {
 		daemon.Main("safeguard", DefaultConfig(), Run)
 	}
-	code := m.Run()
-	var leaked error
-	for range 10 { // a fetch that was given up stays open at a real broker for half a second
-		if leaked = goleak.Find(goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run")); leaked == nil {
-			break
-		}
-	}
-	if leaked != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, leaked)
-		code = 1
-	}
-	os.Exit(code)
+	streamtest.VerifyTestMain(m)
 }
 
 const (

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -28,22 +26,9 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// A fetch that was given up at a stop stays open at a real broker for half a second: goroutines are looked for until they
-// are gone, a few times over.
 func TestMain(m *testing.M) {
 	topicPatience = 2 * time.Second
-	code := m.Run()
-	var leaked error
-	for range 10 {
-		if leaked = goleak.Find(goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run")); leaked == nil {
-			break
-		}
-	}
-	if leaked != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, leaked)
-		code = 1
-	}
-	os.Exit(code)
+	streamtest.VerifyTestMain(m)
 }
 
 // fixture is everything the trigger needs, on one pair of servers.
