@@ -55,7 +55,7 @@ func (d *directory) has(tenant string) bool { return d != nil && d.tenants[tenan
 // readDirectory reads the newest revision; it is before itself where nothing has changed. Where configuration does not answer, it is
 // what a replica kept last, with the error.
 func readDirectory(ctx context.Context, source *configclient.Source, before *directory) (*directory, error) {
-	ctx, cancel := context.WithTimeout(ctx, tenantsPatience)
+	ctx, cancel := context.WithTimeout(ctx, readingPatience)
 	defer cancel()
 	s, err := source.Refresh(ctx)
 	switch {

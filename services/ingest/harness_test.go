@@ -27,6 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	readingPatience = time.Minute
 	streamtest.VerifyTestMain(m)
 }
 

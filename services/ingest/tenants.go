@@ -27,6 +27,9 @@ const (
 	tenantsPatience = time.Second
 )
 
+// readingPatience is tenantsPatience; tests on servers have more, so that a busy machine is not taken for one without configuration.
+var readingPatience = tenantsPatience
+
 // tenants know what configuration has of tenants, and parse events by it. What they refuse has to be known: by a reading of
 // configuration that began after the event came, so that a tenant or a type made a moment ago is in it. While configuration
 // does not answer, events of any tenant are accepted, since the counters know what a tenant is to them; an event of a type that
