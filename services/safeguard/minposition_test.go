@@ -26,7 +26,9 @@ func TestMinPosition_ReadsBehindAReceipt(t *testing.T) {
 			}
 			for _, r := range []*replica{first, second} {
 				read := func(after *optionsv1.Position) error {
-					_, err := r.inventory.ListOptions(f.ctx, &optionsv1.ListOptionsRequest{Parent: named(number), MinPosition: after})
+					_, err := answeredBy(f, func() (*optionsv1.ListOptionsResponse, error) {
+						return r.inventory.ListOptions(f.ctx, &optionsv1.ListOptionsRequest{Parent: named(number), MinPosition: after})
+					})
 					return err
 				}
 				if err := read(&optionsv1.Position{Partition: partition, Offset: end - 1}); err != nil {

@@ -28,6 +28,7 @@ func TestRequests_NameEveryViolation(t *testing.T) {
 		f.createTopics()
 		f.configure(safeguardtest.Full(), &configv1.ClassOfService{Name: "tenants/acme/classesOfService/basic"})
 		first, second := f.start(), f.start()
+		f.shared(first, second)
 		f.configured()
 		events := activations()
 		events[0].Data = &eventv1.SubscriberActivated{ClassOfService: "basic"}
