@@ -13,6 +13,7 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -148,6 +149,7 @@ func hookResources(receiver *fleet.Receiver) []proto.Message {
 		endpoint,
 		&configv1.Hook{
 			Name: "tenants/acme/hooks/check", EventTypes: []string{"client.created"}, FailurePolicy: configv1.FailurePolicy_FAILURE_POLICY_FORBID,
+			Timeout: durationpb.New(10 * time.Second),
 			Handler: &configv1.Hook_Http{Http: &configv1.HttpHandler{Url: receiver.URL("/hook"), CaCertificates: receiver.Authority}},
 		},
 		&configv1.Notification{
