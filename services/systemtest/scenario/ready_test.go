@@ -67,9 +67,9 @@ var readyTimers = map[string]string{
 	"sim-dormant": `
 @721h subscriber.activated 447700900123 {"class_of_service":"c"}
   billing: SIM of 447700900123 was not used for 30 days.
-@719h59m56s usage.charged 447700900124 {"category":"CATEGORY_DATA","net":{"currency_code":"EUR","units":"1"},"gross":{"currency_code":"EUR","units":"1"},"quantity":"1000","unit":"byte"}
+@719h59m38s usage.charged 447700900124 {"category":"CATEGORY_DATA","net":{"currency_code":"EUR","units":"1"},"gross":{"currency_code":"EUR","units":"1"},"quantity":"1000","unit":"byte"}
   billing: SIM of 447700900124 was not used for 30 days.
-@719h59m58s usage.charged 447700900125 {"category":"CATEGORY_DATA","net":{"currency_code":"EUR","units":"1"},"gross":{"currency_code":"EUR","units":"1"},"quantity":"1000","unit":"byte"}
+@719h59m40s usage.charged 447700900125 {"category":"CATEGORY_DATA","net":{"currency_code":"EUR","units":"1"},"gross":{"currency_code":"EUR","units":"1"},"quantity":"1000","unit":"byte"}
 @0s subscriber.terminated 447700900125 {}
 @0s usage.charged 447700900126 {"category":"CATEGORY_DATA","net":{"currency_code":"EUR","units":"1"},"gross":{"currency_code":"EUR","units":"1"},"quantity":"1000","unit":"byte"}
 `,
