@@ -294,7 +294,13 @@ func TestOption_SubscriberIsImportedShownAndChanged(t *testing.T) {
 	}
 	j.run(exitOK, "import subscribers "+file+" --activated-at "+now)
 	j.activated(1, "--subject 491511")
-	out, _ := j.run(exitOK, "option get 491511 -o json")
+	// What follows from an event is published before the options show it.
+	out, _ := j.run(exitOK, "tail --subject 491511 --type subscriber.activated --since 1h --limit 1 -o json")
+	var activation records.Event
+	if err := json.Unmarshal([]byte(out), &activation); err != nil {
+		t.Fatal(err, out)
+	}
+	out, _ = j.run(exitOK, fmt.Sprintf("option get 491511 -o json --wait %s/%d/%d", activation.Topic, activation.Partition, activation.Offset))
 	var rows []optionRow
 	if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 2 {
 		t.Fatal(err, out)
