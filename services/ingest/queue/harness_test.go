@@ -193,7 +193,6 @@ func (f *fixture) replica(change func(*Config)) *replica {
 	}
 	env := daemon.NewEnv("ingest", zaptest.NewLogger(f, zaptest.Level(zap.WarnLevel)))
 	env.Clock = func() time.Time { return time.Now().Add(time.Duration(f.clock.Load())) }
-	env.ShutdownTimeout = 5 * time.Second
 	grpc := rpc.DefaultConfig("127.0.0.1:0")
 	grpc.KeyHashes = []string{rpc.HashKey(testKey)}
 	server, err := rpc.NewServer(grpc, env)
@@ -227,7 +226,7 @@ func (f *fixture) replica(change func(*Config)) *replica {
 		if err := <-served; err != nil {
 			f.Errorf("the server ended with %v", err)
 		}
-		closing, stop := context.WithTimeout(context.Background(), 10*time.Second)
+		closing, stop := context.WithTimeout(context.Background(), patience)
 		defer stop()
 		if err := q.Close(closing); err != nil && !n.dead.Load() {
 			f.Errorf("the queue ended with %v", err)

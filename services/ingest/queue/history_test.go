@@ -5,40 +5,46 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/simulation"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
+var histories = simulation.Histories{Short: 1, Test: 1, Long: 1000}
+
 // A consumer that is killed, disconnected and moved to another replica at random gets every event, and those of a subject in
 // their order.
-func TestHistory_NothingIsSkippedAndSubjectsKeepTheirOrder(t *testing.T) {
+func TestSimulation_NothingIsSkippedAndSubjectsKeepTheirOrder(t *testing.T) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
-		const subjects, events = 40, 3000
-		seed := uint64(time.Now().UnixNano())
-		t.Logf("seed %d", seed)
-		random := rand.New(rand.NewPCG(seed, 1))
-		var all []*event.Event
-		number := map[int]int{}
-		for range events {
-			subject := random.IntN(subjects)
-			number[subject]++
-			all = append(all, clientUpdated(fmt.Sprintf("%d-%d", subject, number[subject]), fmt.Sprint(subject)))
-		}
-		h := &consumerHistory{f: f, random: random, acked: map[string]bool{}, last: map[string]int{}}
-		f.publish(all[:1000]...)
-		for round := range 6 {
-			if round < 4 {
-				f.publish(all[1000+round*500 : 1500+round*500]...)
-			}
-			h.life(random.IntN(900))
-		}
-		for len(h.acked) < events {
-			h.life(events)
-		}
+		simulation.Run(t, histories, func(t *testing.T, seed uint64) {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) { checkHistory(newFixture(t, f.cfg.Brokers), seed) })
+		})
 	})
+}
+
+func checkHistory(f *fixture, seed uint64) {
+	const subjects, events = 40, 3000
+	random := rand.New(rand.NewPCG(seed, 1))
+	var all []*event.Event
+	number := map[int]int{}
+	for range events {
+		subject := random.IntN(subjects)
+		number[subject]++
+		all = append(all, clientUpdated(fmt.Sprintf("%d-%d", subject, number[subject]), fmt.Sprint(subject)))
+	}
+	h := &consumerHistory{f: f, random: random, acked: map[string]bool{}, last: map[string]int{}}
+	f.publish(all[:1000]...)
+	for round := range 6 {
+		if round < 4 {
+			f.publish(all[1000+round*500 : 1500+round*500]...)
+		}
+		h.life(random.IntN(900))
+	}
+	for len(h.acked) < events {
+		h.life(events)
+	}
 }
 
 type consumerHistory struct {
