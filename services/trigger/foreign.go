@@ -17,7 +17,7 @@ import (
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
-// topicPatience is how long a topic of a tenant may take nothing before other outcomes stand in for its records. Tests have
+// topicPatience is how long a topic of a tenant may take nothing before other outcomes stand in for its records. A test has
 // less.
 var topicPatience = 30 * time.Second
 

@@ -26,10 +26,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestMain(m *testing.M) {
-	topicPatience = 2 * time.Second
-	streamtest.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { streamtest.VerifyTestMain(m) }
 
 // fixture is everything the trigger needs, on one pair of servers.
 type fixture struct {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
@@ -281,7 +282,7 @@ func TestService_PublishesToATopicUntilItIsDeleted(t *testing.T) {
 			f.Fatal(err)
 		}
 		name := tenant.Topic("usage")
-		f.start()
+		stop := f.start()
 		f.configure(publishing(1, func(s *configv1.Snapshot, _ *configv1.Action, to *configv1.TopicAction) {
 			s.Tenants[0].TopicPrefixes, to.Topic, to.Key = []string{cfg.Prefix + "."}, name, ""
 			s.Notifications = append(s.Notifications, rule("z", []string{"usage.charged"}, "", action("notify", "crm")))
@@ -300,6 +301,11 @@ func TestService_PublishesToATopicUntilItIsDeleted(t *testing.T) {
 			f.Errorf("sequences by key: %v", sequences)
 		}
 
+		stop()
+		usual := topicPatience
+		topicPatience = 2 * time.Second
+		f.Cleanup(func() { topicPatience = usual })
+		f.start()
 		streamtest.DeleteTopic(f, f.Config.Kafka.Brokers, name)
 		f.publish(stream.EventsOrdered, usage("u-4", "44", 1, epoch))
 		f.await(stream.TriggersDecisions, func(all []stream.Record) bool { return len(all) > 0 })
