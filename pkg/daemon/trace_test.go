@@ -22,13 +22,19 @@ func TestServe_ExportsSpansBeforeItEnds(t *testing.T) {
 		if !ok {
 			t.Fatal("nothing is recorded")
 		}
-		env.Trace.Record(trace.Span{Name: "stop", Parent: parent, ID: parent.Trigger("s", "1"), Start: time.Unix(1, 0), End: time.Unix(2, 0)})
+		record := func(id string) {
+			env.Trace.Record(trace.Span{Name: "stop", Parent: parent, ID: parent.Trigger("s", id), Start: time.Unix(1, 0), End: time.Unix(2, 0)})
+		}
+		// The first one waits for the connection, so that the last has all of its time.
+		record("1")
+		collector.Await(t, func(spans []tracetest.Span, _ int) bool { return len(spans) == 1 })
+		record("2")
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if spans := collector.Spans(); len(spans) != 1 || spans[0].Service != "tollgate-pigeon" {
+	if spans := collector.Spans(); len(spans) != 2 || spans[1].Service != "tollgate-pigeon" {
 		t.Errorf("the collector has %+v", spans)
 	}
 }

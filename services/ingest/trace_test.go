@@ -65,6 +65,7 @@ func TestTrace_TheEventGoesOnUnderItsOwnSpan(t *testing.T) {
 	if again := accept(usage("e3", "447700900001", 5), nil); begun == "" || again != begun {
 		t.Errorf("a trace begins as %q, and as %q when the event is sent again", begun, again)
 	}
+	collector.Await(t, func(spans []tracetest.Span, _ int) bool { return len(spans) >= 4 })
 	p.trace.Close(t.Context())
 	spans := collector.Spans()
 	if len(spans) != 4 {
