@@ -58,7 +58,7 @@ func TestAudit_HasEachChangeAsListChangesShowsIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			r := &running{t: t, kafka: cfg, db: storetest.New(t), now: time.Now()} // Kafka refuses what is stamped ahead
+			r := &running{t: t, kafka: cfg, db: storetest.New(t)}
 			r.run()
 			defer func() { r.stop() }()
 			ctx := t.Context()
@@ -123,7 +123,7 @@ func TestAudit_HasTheRestoreOfABackup(t *testing.T) {
 			if err := client.CreateTopics(ctx, []stream.TopicSpec{{Name: stream.Audit, Partitions: 2}}, true); err != nil {
 				t.Fatal(err)
 			}
-			r := &running{t: t, kafka: cfg, db: storetest.New(t), now: time.Now()}
+			r := &running{t: t, kafka: cfg, db: storetest.New(t)}
 			r.run()
 			defer func() { r.stop() }()
 			r.tenant("acme")

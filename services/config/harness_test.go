@@ -74,6 +74,9 @@ func startWith(t *testing.T, kafka stream.Config) *running {
 func (r *running) clock() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.now.IsZero() {
+		return time.Now()
+	}
 	return r.now
 }
 
