@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -25,11 +24,9 @@ func TestHTTP_AsksForTheKeyBeforeTheBody(t *testing.T) {
 func answeredWithoutBody(t *testing.T, path string, want int) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
-		ctx, cancel := context.WithTimeout(f.ctx, 10*time.Second)
-		defer cancel()
 		body, never := io.Pipe()
 		defer never.Close()
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+r.http+path, body)
+		req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, "http://"+r.http+path, body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +69,7 @@ func TestHTTP_RefusesByTheHeadersBeforeTheBody(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil { // it only ends a test that fails
+			if err := conn.SetDeadline(time.Now().Add(patienceOfTests)); err != nil { // it only ends a test that fails
 				t.Fatal(err)
 			}
 			if _, err := fmt.Fprintf(conn, "POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %s\r\n%s\r\n%s", testKey, tc.headers, tc.begin); err != nil {

@@ -195,7 +195,7 @@ func nord(key string) *provisionv1.DecideRequest {
 // decide repeats a call while the service has no configuration yet.
 func (f *fixture) decide(r *running, req *provisionv1.DecideRequest) (*provisionv1.DecideResponse, error) {
 	for {
-		ctx, cancel := context.WithTimeout(f.Ctx, 10*time.Second)
+		ctx, cancel := context.WithTimeout(f.Ctx, time.Minute)
 		res, err := r.Decide(ctx, req)
 		cancel()
 		if err == nil || fault.ReasonOf(fault.FromGRPC(err)) != reason.ConfigNotRead || !pause.For(f.Ctx, 5*time.Millisecond) {

@@ -22,7 +22,7 @@ import (
 // test repeats a call while the service has no configuration yet.
 func (f *fixture) test(r *running, req *provisionv1.TestRunRequest) (*provisionv1.TestRunResponse, error) {
 	for {
-		ctx, cancel := context.WithTimeout(f.Ctx, 10*time.Second)
+		ctx, cancel := context.WithTimeout(f.Ctx, time.Minute)
 		res, err := r.TestRun(ctx, req)
 		cancel()
 		if err == nil || fault.ReasonOf(fault.FromGRPC(err)) != reason.ConfigNotRead || f.Ctx.Err() != nil {
