@@ -25,6 +25,8 @@ import (
 func TestBatch_AnEventOfAnotherTenantIsRefusedByItself(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	env := daemon.NewEnv("ingest", zap.NewNop())
+	at := time.Now() // what is refused is counted by minute
+	env.Clock = func() time.Time { return at }
 	keys, err := rpc.NewServer(f.cfg.GRPC, env)
 	if err != nil {
 		t.Fatal(err)

@@ -115,8 +115,8 @@ func TestExplain_OfTheOptionAndPeriodsAskedFor(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Full())
-		// A log that began two months ago.
-		began := time.Now().UTC().AddDate(0, -2, 0).Truncate(time.Millisecond)
+		// A log that began two periods ago, whatever the day is.
+		began := time.Now().UTC().AddDate(0, 0, -63).Truncate(time.Millisecond)
 		for p := range int32(4) {
 			r, err := (&event.Event{
 				ID: fmt.Sprintf("revision-%d", p), Source: "tollgate/safeguard", Type: event.TypeRevision, Time: began, ReceivedAt: began,
