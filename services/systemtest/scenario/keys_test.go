@@ -68,12 +68,9 @@ func (h *holder) publish() error {
 func (h *holder) valid() {
 	h.t.Helper()
 	var last error
-	wait(h.t, h.ctx, h.name+" is accepted", func() bool {
-		if last = h.publish(); last != nil && h.ctx.Err() != nil {
-			h.t.Error(last)
-		}
-		return last == nil
-	})
+	if !comes(h.ctx, func() bool { last = h.publish(); return last == nil }) {
+		h.t.Fatalf("%s is not accepted: %v", h.name, last)
+	}
 }
 
 // refused waits until the key is refused, and calls with it a while: it is not accepted any more.
@@ -81,10 +78,9 @@ func (h *holder) refused(want string) {
 	h.t.Helper()
 	begin := time.Now()
 	var last error
-	wait(h.t, h.ctx, h.name+" is refused", func() bool {
-		last = h.publish()
-		return fault.KindOf(last) == fault.Unauthenticated
-	})
+	if !comes(h.ctx, func() bool { last = h.publish(); return fault.KindOf(last) == fault.Unauthenticated }) {
+		h.t.Fatalf("%s is not refused: %v", h.name, last)
+	}
 	h.t.Logf("%s is refused after %s", h.name, time.Since(begin).Round(time.Millisecond))
 	for range 10 {
 		if err := h.publish(); fault.ReasonOf(err) != want {

@@ -60,15 +60,41 @@ func (l *topicLog) until(what string, holds func() bool) {
 // wait asks again and again: what is waited for happens in other processes.
 func wait(t testing.TB, ctx context.Context, what string, holds func() bool) {
 	t.Helper()
+	if !comes(ctx, holds) {
+		t.Fatalf("waited in vain until %s", what)
+	}
+}
+
+// soon is wait for a minute, of which the end is no failure: who asked shows what is missing.
+func soon(ctx context.Context, holds func() bool) bool {
+	within, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return comes(within, holds)
+}
+
+// comes asks until it holds, or ctx ends.
+func comes(ctx context.Context, holds func() bool) bool {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("waited in vain until %s", what)
+			return false
 		}
 	}
+	return true
+}
+
+// different counts the values of a header, without records that are left out.
+func (l *topicLog) different(name string, out map[string]bool) int {
+	values := map[string]bool{}
+	for _, r := range l.all {
+		if !out[header(r, event.HeaderID)] {
+			values[header(r, name)] = true
+		}
+	}
+	return len(values)
 }
 
 func header(r stream.Record, name string) string {
