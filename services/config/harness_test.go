@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
@@ -112,7 +113,7 @@ func (r *running) run() {
 	if err != nil {
 		r.t.Fatalf("%v, the service ended with %v", err, <-ended)
 	}
-	conn, err := rpc.Dial(address, testKey)
+	conn, err := rpc.Dial(address, testKey, grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func (r *running) run() {
 	r.hooks = configv1.NewHookServiceClient(conn)
 	r.types = configv1.NewEventTypeServiceClient(conn)
 	r.changes = configv1.NewChangeServiceClient(conn)
-	service, err := rpc.Dial(address, serviceKey)
+	service, err := rpc.Dial(address, serviceKey, grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	if err != nil {
 		r.t.Fatal(err)
 	}

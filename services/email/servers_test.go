@@ -99,7 +99,7 @@ func (f *fixture) runConfig() (address string) {
 
 func (f *fixture) dial(address, key string) *grpc.ClientConn {
 	f.Helper()
-	conn, err := rpc.Dial(address, key)
+	conn, err := rpc.Dial(address, key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	if err != nil {
 		f.Fatal(err)
 	}

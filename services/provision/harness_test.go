@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -172,7 +173,7 @@ func (f *fixture) start() *running {
 	if err != nil {
 		f.Fatal(err)
 	}
-	conn, err := rpc.Dial(address, frametest.Key)
+	conn, err := rpc.Dial(address, frametest.Key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	if err != nil {
 		f.Fatal(err)
 	}

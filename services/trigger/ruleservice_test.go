@@ -36,7 +36,7 @@ func (f *fixture) asking() triggerv1.RuleServiceClient {
 	if err != nil {
 		f.Fatal(err)
 	}
-	conn, err := rpc.Dial(address, testKey)
+	conn, err := rpc.Dial(address, testKey, grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	if err != nil {
 		f.Fatal(err)
 	}

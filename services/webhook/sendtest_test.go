@@ -34,7 +34,7 @@ func (f *fixture) tester() deliveryv1.TestServiceClient {
 	if err != nil {
 		f.Fatal(err)
 	}
-	conn, err := rpc.Dial(address, testKey)
+	conn, err := rpc.Dial(address, testKey, grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	if err != nil {
 		f.Fatal(err)
 	}

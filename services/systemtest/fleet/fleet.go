@@ -44,6 +44,8 @@ type Config struct {
 	Binaries string
 	// Memory is how many bytes a process may take; 0: what there is.
 	Memory int64
+	// Waits makes calls over Dial wait for a member that does not listen yet, as long as their ctx; elsewhere they fail at once.
+	Waits bool
 	// Collector is the address that spans are exported to; empty: none are.
 	Collector string
 }
@@ -154,7 +156,7 @@ func (f *Fleet) security(user string) (stream.Security, error) {
 
 // Dial is a connection with the API key, closed with the fleet.
 func (f *Fleet) Dial(address string) (*grpc.ClientConn, error) {
-	conn, err := rpc.Dial(address, f.Key)
+	conn, err := rpc.Dial(address, f.Key, grpc.WithDefaultCallOptions(grpc.WaitForReady(f.cfg.Waits)))
 	if err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ const processes = "processes"
 
 func onBed(t *testing.T, name string, cfg fleet.Config, script func(t *testing.T, ctx context.Context, f *fleet.Fleet)) {
 	t.Run(name, func(t *testing.T) {
-		cfg.Dir, cfg.Partitions = t.TempDir(), 8
+		cfg.Dir, cfg.Partitions, cfg.Waits = t.TempDir(), 8, true
 		if name == processes {
 			var err error
 			if cfg.Binaries, err = binaries(); err != nil { // before the patience begins: the first script builds them

@@ -46,7 +46,7 @@ func newJourney(t *testing.T, class *configv1.ClassOfService) *journey {
 	defer cancel()
 	brokers := streamtest.Embedded(t)
 	redis := miniredis.RunT(t)
-	f, err := fleet.Open(ctx, fleet.Config{Brokers: brokers, Redis: redis.Addr(), Embedded: true, Dir: t.TempDir(), Partitions: 8})
+	f, err := fleet.Open(ctx, fleet.Config{Brokers: brokers, Redis: redis.Addr(), Embedded: true, Dir: t.TempDir(), Partitions: 8, Waits: true})
 	if err != nil {
 		t.Fatal(err)
 	}
