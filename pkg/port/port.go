@@ -15,7 +15,7 @@ func Listen(ctx context.Context, host string) (net.Listener, error) {
 	const lowest, number, tries = 20_000, 10_000, 100
 	var last error
 	for range tries {
-		address := net.JoinHostPort(host, strconv.Itoa(lowest+rand.IntN(number))) //nolint:gosec // it is no secret
+		address := net.JoinHostPort(host, strconv.Itoa(lowest+rand.IntN(number)))
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err == nil {
 			return listener, nil
