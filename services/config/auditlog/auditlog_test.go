@@ -352,11 +352,12 @@ func TestRun_WritesWhatComes(t *testing.T) {
 		defer close(done)
 		l.Run(ctx, func() <-chan struct{} { looked <- struct{}{}; return changed })
 	}()
-	for has := 0; has < 1; {
+	for moved := int64(0); moved < 1; {
 		<-looked
-		b.kafka.mu.Lock()
-		has = len(b.kafka.ids)
-		b.kafka.mu.Unlock()
+		var err error
+		if moved, err = l.Store.Audited(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	stop()
 	<-done

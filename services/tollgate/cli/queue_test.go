@@ -37,7 +37,7 @@ func TestQueueSubscribe_ShowsAndAcknowledges(t *testing.T) {
 		t.Fatal(err)
 	}
 	producer := client.NewProducer()
-	for _, id := range []string{"one", "two", "three"} {
+	publish := func(id string) {
 		e := &event.Event{ID: id, Source: "crm", Type: "client.created", Tenant: "acme", Subject: "client/42", Time: time.Now(), ReceivedAt: time.Now(), Data: &eventv1.ClientChanged{Contact: &eventv1.Contact{Name: "Ada"}}}
 		r, err := e.Record(client.Topic(stream.EventsOrdered))
 		if err == nil {
@@ -47,6 +47,8 @@ func TestQueueSubscribe_ShowsAndAcknowledges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	publish("one")
+	publish("two")
 	env := daemon.NewEnv("ingest", zap.NewNop())
 	serving, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -82,7 +84,9 @@ func TestQueueSubscribe_ShowsAndAcknowledges(t *testing.T) {
 			t.Fatalf("%d, %s", code, errs)
 		}
 	}
-	// It goes on behind what was shown, and nothing is marked.
+	// It goes on behind what was shown, and nothing is marked. An event that was there before may have been on its way as the stream
+	// ended, and would be.
+	publish("three")
 	if code, out, errs := run(append(named, "--json", "--limit", "1")...); code != exitOK || !strings.Contains(out, `"id":"three"`) ||
 		strings.Contains(out, "may_have_been_seen") || !strings.Contains(out, `"cursor":"`) {
 		t.Errorf("%d\n%s%s", code, out, errs)
