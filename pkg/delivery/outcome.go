@@ -15,7 +15,7 @@ type Outcome struct {
 	Busy bool
 	// RetryAfter is for how long the receiver asked for no request, at most an hour; 0 where it did not.
 	RetryAfter time.Duration
-	// Activation is that of the target to which the request was made.
+	// Activation is the one that was known as the request was made, which is above the target's under an older configuration.
 	Activation int64
 	// Uncounted: the endpoint failed before the delivery mattered. It counts for the endpoint and uses no attempt of the
 	// delivery.

@@ -322,16 +322,7 @@ func TestSuspension_AnswerToARequestOfTheActivationBeforeSuspendsNothing(t *test
 // circuit.
 func TestSuspension_AnOlderActivationOfTheConfigurationBringsNothingForward(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sim := newSimulation(t, 1, "e1")
-		sim.change("e1", func(t *target) { t.activation = 3 })
-		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 500, takes: time.Millisecond} })
-		r := sim.start()
-		sim.plan(newDelivery("e1", "a", "1"))
-		time.Sleep(time.Second) // the record of the first failure has activation 3
-		r.kill()
-		sim.setStale(true)
-		sim.change("e1", func(t *target) { t.activation = 2 })
-		r = sim.start()
+		sim, r := underAnOlderActivation(t)
 		for i := range 20 {
 			sim.plan(newDelivery("e1", fmt.Sprint("b", i), fmt.Sprint("b", i)))
 		}

@@ -36,6 +36,22 @@ func activated(name string, activation int64) func(map[string]delivery.Target) [
 	}
 }
 
+// underAnOlderActivation is a replica whose configuration may not be the newest: it has a lower activation of e1 than the record,
+// which has one failure.
+func underAnOlderActivation(t *testing.T) (*simulation, *replica) {
+	t.Helper()
+	sim := newSimulation(t, 1, "e1")
+	sim.change("e1", func(t *target) { t.activation = 3 })
+	sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 500, takes: time.Millisecond} })
+	r := sim.start()
+	sim.plan(newDelivery("e1", "a", "1"))
+	time.Sleep(time.Second) // the record of the first failure has activation 3
+	r.kill()
+	sim.setStale(true)
+	sim.change("e1", func(t *target) { t.activation = 2 })
+	return sim, sim.start()
+}
+
 func gone(*delivery.Delivery, int) reply { return reply{status: 410, takes: time.Millisecond} }
 func fine(*delivery.Delivery, int) reply { return reply{status: 200, takes: time.Millisecond} }
 
@@ -157,16 +173,7 @@ func TestRecall_OutlivesAnOwnerThatEndsBeforeItsRecordsAreStored(t *testing.T) {
 // The log has the activation that an attempt counted for.
 func TestRecall_CountsForTheActivationThatTheOwnerKnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sim := newSimulation(t, 1, "e1")
-		sim.change("e1", func(t *target) { t.activation = 3 })
-		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 500, takes: time.Millisecond} })
-		r := sim.start()
-		sim.plan(newDelivery("e1", "a", "1"))
-		time.Sleep(time.Second)
-		r.kill()
-		sim.setStale(true)
-		sim.change("e1", func(t *target) { t.activation = 2 })
-		r = sim.start()
+		sim, r := underAnOlderActivation(t)
 		time.Sleep(1100 * time.Millisecond)
 		sim.replies(gone)
 		had := len(sim.attempts())

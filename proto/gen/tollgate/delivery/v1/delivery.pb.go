@@ -594,7 +594,7 @@ type Attempt struct {
 	// Of the delivery, where it is ordered.
 	Sequence int64  `protobuf:"varint,27,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Previous string `protobuf:"bytes,28,opt,name=previous,proto3" json:"previous,omitempty"`
-	// Activation of the endpoint under which the request was made; 0 without one.
+	// Activation of the endpoint that was known as the request was made; 0 without one.
 	Activation int64 `protobuf:"varint,29,opt,name=activation,proto3" json:"activation,omitempty"`
 	// Enhanced status code of SMTP (RFC 3463), such as "5.1.1".
 	EnhancedStatus string `protobuf:"bytes,30,opt,name=enhanced_status,json=enhancedStatus,proto3" json:"enhanced_status,omitempty"`
